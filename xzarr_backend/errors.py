@@ -1,0 +1,88 @@
+"""Every error this package raises: what went wrong, where, and what to do about it.
+
+Imports nothing. Invariant: each error is also the built-in exception that a caller would expect (a missing node
+is a ``FileNotFoundError``), prints as up to three lines, and survives pickling, because dask workers send errors home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class XzarrError(Exception):
+    """Base of all errors of this package.
+
+    ``what`` says what went wrong, ``where`` the store, array, chunk or place in a document, ``hint`` what to do.
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint = what, where, hint
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  at {self.where}")
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (type(self), self.__dict__)
+
+    def at(self, where: str) -> XzarrError:
+        """Return the same error with its place filled in, unless a place nearer to the fault is known already."""
+        if not self.where:
+            self.where = where
+        return self
+
+
+def _rebuild(cls: type[XzarrError], fields: dict[str, Any]) -> XzarrError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, fields["what"])
+    error.__dict__.update(fields)
+    return error
+
+
+class NodeNotFoundError(XzarrError, FileNotFoundError):
+    """Nothing, or the other kind of node, is stored at this path."""
+
+
+class NodeExistsError(XzarrError, FileExistsError):
+    """A node is already stored at this path and ``overwrite`` was not asked for."""
+
+
+class MetadataError(XzarrError, ValueError):
+    """A metadata document is wrong. ``problems`` holds every (place, problem) pair found in it."""
+
+    def __init__(
+        self, what: str, *, where: str = "", hint: str = "", problems: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        listed = [f"  - {place}: {problem}" for place, problem in self.problems]
+        first, *rest = super().__str__().split("\n")
+        return "\n".join([first, *listed, *rest])
+
+
+class UnsupportedError(XzarrError, NotImplementedError):
+    """The document is valid, but names a codec, data type, grid or extension that is not known here."""
+
+
+class SelectionError(XzarrError, IndexError):
+    """The selection does not fit the array's shape or data type."""
+
+
+class RegionError(XzarrError, ValueError):
+    """A write region is unsafe, misaligned, or does not match what is stored."""
+
+
+class ChunkError(XzarrError, OSError):
+    """A chunk could not be fetched, decoded or verified; ``__cause__`` keeps the first failure."""
+
+
+class ReadOnlyError(XzarrError, PermissionError):
+    """A write to a read-only store, or to a node opened with mode "r"."""

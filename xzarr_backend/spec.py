@@ -1,0 +1,56 @@
+"""The one model of an array that the whole package works with, whichever document it came from.
+
+Imports dtypes and chunk_grids, chunk_keys of the same row for types only. Invariant: nothing behind an `ArraySpec`
+asks which Zarr format it was parsed from, except the writers of metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .chunk_grids import ChunkGrid
+    from .chunk_keys import ChunkKeyEncoding
+    from .dtypes import DataType
+
+JSON = Any  # a parsed JSON value: dict, list, str, int, float, bool or None
+
+
+class Named(NamedTuple):
+    """A name with its configuration: how v3 spells codecs, grids and key encodings (core v3, "Extension points")."""
+
+    name: str
+    configuration: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySpec:
+    """Everything that is known about an array before a byte of its data is read.
+
+    ``codecs`` is always a v3 chain: array->array codecs, one array->bytes codec, bytes->bytes codecs, in the order of
+    encoding. ``fill_value`` is a value of the data type, or None for the v2 null, which reads as zero.
+    ``document`` and ``attributes`` keep what was stored, so that rewriting loses nothing that was not understood.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DataType
+    chunk_grid: ChunkGrid
+    chunk_key_encoding: ChunkKeyEncoding
+    codecs: tuple[Named, ...]
+    fill_value: Any
+    dimension_names: tuple[str | None, ...] | None
+    attributes: Mapping[str, JSON]
+    zarr_format: int
+    document: Mapping[str, JSON] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSpec:
+    """What a group's own documents say. ``members`` maps relative paths to specs or documents when consolidated."""
+
+    attributes: Mapping[str, JSON]
+    zarr_format: int
+    document: Mapping[str, JSON] = field(repr=False)
+    consolidated: Mapping[str, JSON] | None = field(default=None, repr=False)

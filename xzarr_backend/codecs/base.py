@@ -56,6 +56,7 @@ class Codec(NamedTuple):
     ``output`` describes what ``encode`` returns: a `ChunkSpec` for array->array, else a `BytesSpec`.
     ``decode_into(data, out)`` (bytes->bytes only) fills the writable, C-contiguous uint8 array ``out`` exactly, or
     raises; None where the library cannot.
+    ``is_view``: `decode` of a NumPy array returns a view of that memory (``bytes``, ``transpose``), never a copy.
     ``order`` (array->array only): the permutation, where the codec does nothing but permute the dimensions; readers
     then permute the selection and views instead of the data.
     """
@@ -64,6 +65,7 @@ class Codec(NamedTuple):
     decode: Callable[[Any], Any]
     output: ChunkSpec | BytesSpec
     decode_into: Callable[[Buffer, np.ndarray[Any, Any]], object] | None = None
+    is_view: bool = False
     order: tuple[int, ...] | None = None
 
 

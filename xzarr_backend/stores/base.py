@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import ReadOnlyError, XzarrError
 
@@ -34,7 +35,7 @@ class Store(ABC):
     """Objects under keys such as ``"a/b/c/0/1"``: no leading or trailing ``/``, no empty, ``.`` or ``..`` segment.
 
     A *prefix* is ``""`` or a key followed by ``/``. Stores pickle, compare equal when they mean the same place, and are
-    safe to use from several threads.
+    safe to use from several threads. Copying a store gives the store itself: it stands for a place.
     """
 
     url: str  # how people name the place, without credentials
@@ -102,7 +103,7 @@ class Store(ABC):
         """Return a lock that excludes all other writers of this object, or None where the place offers none."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most stores hold nothing
         """Give back what the store holds open; the store opens it again when it is used again."""
 
     def check_writable(self) -> None:
@@ -112,11 +113,34 @@ class Store(ABC):
                 "the store is read-only", where=self.url, hint='open it with mode="r+" (or "a", "w") to write'
             )
 
+    @property
+    def identity(self) -> Hashable:
+        """What is equal for two stores that mean the same place, in every process where that can be known."""
+        return self.url
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash((type(self).__qualname__, self.identity))
+
     def __dask_tokenize__(self) -> Hashable:
-        return type(self).__qualname__, self.url
+        return type(self).__qualname__, self.identity
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def check_key(key: str) -> str:
@@ -146,3 +170,83 @@ def names_below(keys: Iterable[str], prefix: str) -> list[str]:
             if name:
                 found.add(name + slash)
     return sorted(found)
+
+
+def view_of(value: Buffer) -> memoryview:
+    """Return the bytes of a buffer as one flat view, without copying; it must be C-contiguous."""
+    view = memoryview(value)
+    if view.nbytes == 0:
+        return memoryview(b"")  # cast() refuses shapes that hold a zero
+    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+
+
+def public_url(url: str) -> str:
+    """Return ``url`` without user name, password, query and fragment, which may hold credentials."""
+    return "::".join(_public_part(part) for part in url.split("::"))
+
+
+def _public_part(url: str) -> str:
+    if "://" not in url:
+        return url
+    scheme, place, path, _, _ = urlsplit(url)
+    return urlunsplit((scheme, place.rpartition("@")[2], path, "", "")) if place else url.partition("?")[0]
+
+
+def merge_spans(spans: Sequence[tuple[int, int]], gap: int, limit: int) -> list[tuple[int, int, list[int]]]:
+    """Return (start, stop, places in ``spans``) of fewer, larger reads that cover all (start, stop) ``spans``.
+
+    Neighbours at most ``gap`` bytes apart are joined as long as the whole stays below ``limit`` bytes.
+    """
+    merged: list[tuple[int, int, list[int]]] = []
+    places: list[int] = []
+    first = last = 0
+    for place in sorted(range(len(spans)), key=spans.__getitem__):
+        start, stop = spans[place]
+        if places and start - last <= gap and max(stop, last) - first <= limit:
+            last = max(stop, last)
+            places.append(place)
+            merged[-1] = first, last, places
+        else:
+            first, last, places = start, stop, [place]
+            merged.append((first, last, places))
+    return merged
+
+
+class Piece(NamedTuple):
+    """Where the answer to one request lies: ``length`` bytes (None: all) at ``offset`` of the answer ``at``."""
+
+    at: int
+    offset: int
+    length: int | None
+
+
+def merge_requests(requests: Sequence[Request], gap: int, limit: int) -> tuple[list[Request], list[Piece]]:
+    """Return fewer requests for the same bytes, and for each of ``requests`` its `Piece` of their answers.
+
+    Only ranges of known start and length are joined, as `merge_spans` does it.
+    """
+    merged: list[Request] = []
+    pieces: list[Piece] = [Piece(0, 0, None)] * len(requests)
+    by_key: dict[str, list[tuple[int, int, int]]] = {}
+    for place, (key, wanted) in enumerate(requests):
+        if wanted is None or wanted.start < 0 or wanted.length is None:
+            pieces[place] = Piece(len(merged), 0, None)
+            merged.append(requests[place])
+        else:
+            by_key.setdefault(key, []).append((wanted.start, wanted.start + wanted.length, place))
+    for key, spans in by_key.items():
+        for start, stop, members in merge_spans([span[:2] for span in spans], gap, limit):
+            for member in members:
+                begin, end, place = spans[member]
+                pieces[place] = Piece(len(merged), begin - start, end - begin)
+            merged.append(Request(key, ByteRange(start, stop - start)))
+    return merged, pieces
+
+
+def split_answers(answers: Sequence[Buffer | None], pieces: Sequence[Piece]) -> list[Buffer | None]:
+    """Return the answers to the requests that `merge_requests` was given, without copying."""
+    found: list[Buffer | None] = []
+    for at, offset, length in pieces:
+        answer = answers[at]
+        found.append(answer if answer is None or length is None else memoryview(answer)[offset : offset + length])
+    return found

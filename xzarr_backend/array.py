@@ -1,0 +1,301 @@
+"""The array that users hold: its facts, and reading by selection.
+
+Imports nodes, layout, selection, reading and the rows below. Invariant: an `Array` is immutable as far as readers can
+see and safe to share between threads; it pickles as its place and its documents, never its data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .chunk_grids import ChunkGrid
+from .chunk_reading import Source
+from .codec_objects import report_codecs
+from .errors import SelectionError
+from .formats.v2 import parse_array_v2
+from .formats.v3 import parse_array_v3
+from .index_cache import IndexCache
+from .layout import Layout, compile_layout, inner_grid
+from .nodes import place_of
+from .reading import read
+from .selection import (
+    Selection,
+    parse_basic,
+    parse_blocks,
+    parse_orthogonal,
+    parse_points,
+    split_fields,
+)
+from .spec import JSON, ArraySpec
+from .stores.base import Store
+
+MAX_CHUNK_NBYTES = 4 * 2**30
+
+
+class Options(NamedTuple):
+    """How a node was opened.
+
+    ``missing``: what chunks that are not stored are: "fill", "warn" or "raise". ``max_chunk_bytes``: the most memory
+    that one decoded chunk may take. ``quirks``: whose ways of writing are assumed where metadata cannot tell.
+    ``allow_codecs``: names of codecs that are refused otherwise because they execute code. ``writable``: mode.
+    """
+
+    missing: str = "fill"
+    max_chunk_bytes: int = MAX_CHUNK_NBYTES
+    quirks: str | None = None
+    strict: bool = False
+    allow_codecs: frozenset[str] = frozenset()
+    writable: bool = False
+
+
+class Array:
+    """A chunked array in a store; index it like a NumPy array.
+
+    Facts: ``shape``, ``dtype``, ``chunks`` (the smallest that can be read on their own), ``shards`` (None without),
+    ``fill_value``, ``attrs``, ``dimension_names``. Reading: ``a[...]`` (NumPy's meaning), ``a.oindex[...]``,
+    ``a.vindex[...]``, ``a.blocks[...]``.
+    """
+
+    def __init__(self, store: Store, path: str, spec: ArraySpec, options: Options = Options()) -> None:  # noqa: B008
+        self.store, self.path, self.spec, self.options = store, path, spec, options
+
+    # --- facts
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the dimensions."""
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy data type of what reading returns; the byte order is that of a v2 document."""
+        return self.spec.dtype.numpy
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return len(self.spec.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.spec.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the whole array in memory, in bytes (variable-length elements count as their pointers)."""
+        return self.size * self.dtype.itemsize
+
+    @cached_property
+    def chunk_grid(self) -> ChunkGrid:
+        """The grid of the smallest chunks that can be read on their own (inner chunks, where there are shards)."""
+        if all(codec.name != "sharding_indexed" for codec in self.spec.codecs):
+            return self.spec.chunk_grid
+        return inner_grid(self.spec, self.layout)
+
+    @property
+    def chunks(self) -> tuple[Any, ...]:
+        """The length of the chunks along each dimension; a tuple of lengths where they differ (rectilinear)."""
+        return tuple(axis.sizes for axis in self.chunk_grid)
+
+    @property
+    def shards(self) -> tuple[Any, ...] | None:
+        """The length of the shards along each dimension, None where the array has no shards."""
+        if all(codec.name != "sharding_indexed" for codec in self.spec.codecs):
+            return None
+        return tuple(axis.sizes for axis in self.spec.chunk_grid)
+
+    @property
+    def fill_value(self) -> Any:
+        """The value of elements that nobody wrote; None for the null of v2, which reads as zero."""
+        return self.spec.fill_value
+
+    @property
+    def attrs(self) -> Mapping[str, JSON]:
+        """The attributes, read-only."""
+        return MappingProxyType(dict(self.spec.attributes))
+
+    @property
+    def dimension_names(self) -> tuple[str | None, ...] | None:
+        """The names of the dimensions, None where the array has none."""
+        return self.spec.dimension_names
+
+    @property
+    def zarr_format(self) -> int:
+        """2 or 3."""
+        return self.spec.zarr_format
+
+    @property
+    def order(self) -> str:
+        """ "C" or "F": the order of the elements within a stored chunk."""
+        first = self.spec.codecs[0] if self.spec.codecs else None
+        if first is None or first.name != "transpose" or self.ndim < 2:
+            return "C"
+        order = first.configuration.get("order")
+        return "F" if order == "F" or order == list(range(self.ndim))[::-1] else "C"
+
+    @property
+    def codecs(self) -> tuple[Any, ...]:
+        """The codec chain as v3 dicts, in the order of encoding (v2 arrays too)."""
+        return report_codecs(self.spec).chain
+
+    @property
+    def filters(self) -> tuple[Any, ...]:
+        """What transforms the elements: numcodecs objects for v2, dicts for v3."""
+        return report_codecs(self.spec).filters
+
+    @property
+    def serializer(self) -> Any:
+        """The array->bytes codec as a dict (v3), None for v2."""
+        return report_codecs(self.spec).serializer
+
+    @property
+    def compressors(self) -> tuple[Any, ...]:
+        """What compresses the bytes: numcodecs objects for v2, dicts for v3 (of the inner chunks, where sharded)."""
+        return report_codecs(self.spec).compressors
+
+    @property
+    def nchunks(self) -> int:
+        """The number of chunks in the grid, stored or not (inner chunks, where there are shards)."""
+        return self.chunk_grid.nchunks
+
+    @property
+    def name(self) -> str:
+        """The path with a leading slash."""
+        return f"/{self.path}"
+
+    @property
+    def basename(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def where(self) -> str:
+        """How errors name this array."""
+        return f"{self.store.url}, array {self.path!r}" if self.path else self.store.url
+
+    # --- reading
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The compiled codecs; raise `MetadataError` or `UnsupportedError` where they cannot be."""
+        from .errors import MetadataError, UnsupportedError
+
+        try:
+            return compile_layout(self.spec, self.path, self.options.allow_codecs)
+        except (MetadataError, UnsupportedError) as error:
+            raise error.at(place_of(self.store, self.path))  # noqa: B904
+        except RecursionError as error:
+            raise MetadataError("the codecs are nested too deeply", where=place_of(self.store, self.path)) from error
+
+    @cached_property
+    def _source(self) -> Source:
+        return Source(
+            self.store, self.layout, self.where, self.options.missing, self.options.max_chunk_bytes, IndexCache()
+        )
+
+    def read(self, selection: Selection) -> Any:
+        """Return the values of a parsed selection (what `[...]`, `oindex`, `vindex` and `blocks` call)."""
+        return selection.finish(read(self._source, selection))
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the selected values as a NumPy array (or scalar), with NumPy's meaning of ``key``."""
+        key, fields = split_fields(key)
+        values = self.read(parse_basic(key, self.shape))
+        return values if fields is None else self._pick(values, fields)
+
+    def _pick(self, values: Any, fields: Any) -> Any:
+        names = self.dtype.names or ()
+        for field in [fields] if isinstance(fields, str) else fields:
+            if field not in names:
+                known = f"it has {', '.join(names)}" if names else f"it holds {self.dtype}, which has no fields"
+                raise SelectionError(f"{field!r} is no field of the array: {known}", where=self.where)
+        return values[fields]
+
+    @property
+    def oindex(self) -> Indexer:
+        """``a.oindex[rows, columns]``: every combination of the given rows and columns."""
+        return Indexer(self, "oindex")
+
+    @property
+    def vindex(self) -> Indexer:
+        """``a.vindex[rows, columns]``: the points (row, column), pair by pair; or one mask of the array's shape."""
+        return Indexer(self, "vindex")
+
+    @property
+    def blocks(self) -> Indexer:
+        """``a.blocks[i, j]``: whole chunks by their place in the grid; slices of chunks too."""
+        return Indexer(self, "blocks")
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError("a stored array cannot be had without a copy")
+        values: npt.NDArray[Any] = np.asarray(self[...])
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array with no dimensions")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        if not self.shape:
+            raise TypeError("iteration over an array with no dimensions")
+        step = self.chunk_grid[0].size(0) if len(self) else 1
+        for start in range(0, len(self), step):
+            yield from self[start : start + step]
+
+    # --- identity
+
+    def __reduce__(self) -> Any:
+        return _reopen, (self.store, self.path, self.spec.document, dict(self.spec.attributes), self.options)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Array) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash((self.store.url, self.path))
+
+    def _identity(self) -> tuple[Any, ...]:
+        return self.store, self.path, self.spec.document, self.spec.attributes, self.options
+
+    def __dask_tokenize__(self) -> Any:
+        return "xzarr_backend.Array", self.store, self.path, self.spec.document, self.options
+
+    def __repr__(self) -> str:
+        return f"<xzarr_backend.Array {self.name} shape={self.shape} dtype={self.dtype}>"
+
+
+def _reopen(
+    store: Store, path: str, document: Mapping[str, JSON], attributes: Mapping[str, JSON], options: Options
+) -> Array:
+    if document.get("zarr_format") == 3:
+        return Array(store, path, parse_array_v3(document), options)
+    return Array(store, path, parse_array_v2(document, attributes), options)
+
+
+_PARSERS = {
+    "oindex": lambda array, key: parse_orthogonal(key, array.shape),
+    "vindex": lambda array, key: parse_points(key, array.shape),
+    "blocks": lambda array, key: parse_blocks(key, array.chunk_grid),
+}
+
+
+class Indexer:
+    """One way of selecting from an array, as ``array.oindex``, ``array.vindex`` and ``array.blocks`` give it."""
+
+    __slots__ = ("_array", "_way")
+
+    def __init__(self, array: Array, way: str) -> None:
+        self._array, self._way = array, way
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return the selected values."""
+        return self._array.read(_PARSERS[self._way](self._array, key))

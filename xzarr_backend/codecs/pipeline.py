@@ -1,0 +1,137 @@
+"""A chain of codecs, bound into a few functions for one shape of chunk.
+
+Imports base and registry. Invariant: everything that can be decided from metadata is decided in `compile_pipeline`;
+`decode_into` and `decode` are as few calls as the chain has codecs. Source: Zarr v3 core, "Codecs".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MetadataError
+from ..spec import Named
+from .base import ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, Buffer, BytesSpec, ChunkSpec, Codec
+from .registry import lookup
+
+Bytes1D = npt.NDArray[np.uint8]
+
+
+class Pipeline(NamedTuple):
+    """The functions of a chain of codecs for chunks of one shape.
+
+    ``decode(raw)`` returns an array of ``shape`` in the stored byte order, maybe a read-only view of ``raw``.
+    ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
+    than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
+    None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.
+    ``in_order``: the elements lie in C order in that memory, so memory of the result can be decoded into.
+    ``encoded_size`` is the stored size in bytes where it is always the same.
+    """
+
+    spec: ChunkSpec
+    decode: Callable[[Buffer], Any]
+    encode: Callable[[Any], Buffer]
+    decode_into: Callable[[Buffer, Bytes1D], object] | None
+    view: Callable[[Bytes1D], Any] | None
+    nbytes: int | None
+    raw: bool
+    in_order: bool
+    encoded_size: int | None
+
+
+class Chain(NamedTuple):
+    """The codecs of a chain, by kind, in the order of encoding."""
+
+    arrays: tuple[Named, ...]
+    serializer: Named
+    bytes: tuple[Named, ...]
+
+
+def split_chain(codecs: Sequence[Named]) -> Chain:
+    """Sort a chain into its three stages.
+
+    Chains that old writers left without an array->bytes codec get ``bytes`` (little-endian); a bytes->bytes codec that
+    stands before the serializer works on its output, which is what those writers did.
+    """
+    kinds = [lookup(codec.name).kind for codec in codecs]
+    serializers = [place for place, kind in enumerate(kinds) if kind == ARRAY_BYTES]
+    if len(serializers) > 1:
+        names = " and ".join(repr(codecs[place].name) for place in serializers)
+        raise MetadataError(
+            f"a codec chain has one array->bytes codec, not {names}",
+            problems=[(f"codecs[{serializers[1]}]", "a second array->bytes codec")],
+        )
+    at = serializers[0] if serializers else next((i for i, kind in enumerate(kinds) if kind == BYTES_BYTES), len(codecs))
+    serializer = codecs[at] if serializers else Named("bytes", {"endian": "little"})
+    before, after = range(at), range(at + len(serializers), len(codecs))
+    misplaced = [place for place in after if kinds[place] == ARRAY_ARRAY]
+    if misplaced:
+        name = codecs[misplaced[0]].name
+        raise MetadataError(
+            f"the array->array codec {name!r} stands behind the array->bytes codec {serializer.name!r}",
+            problems=[(f"codecs[{misplaced[0]}]", "must stand before the array->bytes codec")],
+        )
+    arrays = tuple(codecs[i] for i in before if kinds[i] != BYTES_BYTES)
+    early = tuple(codecs[i] for i in before if kinds[i] == BYTES_BYTES)
+    return Chain(arrays, serializer, early + tuple(codecs[i] for i in after))
+
+
+def build_codecs(codecs: Sequence[Named], spec: ChunkSpec | BytesSpec) -> tuple[list[Codec], Any]:
+    """Build the codecs one after the other; return them with the spec of what the last one encodes to."""
+    built = []
+    for named in codecs:
+        codec = lookup(named.name).factory(named.configuration, spec)
+        built.append(codec)
+        spec = codec.output
+    return built, spec
+
+
+def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec) -> Pipeline:
+    """Bind the chain for chunks of ``spec``; raise `MetadataError` or `UnsupportedError`."""
+    chain = split_chain(codecs)
+    arrays, inner = build_codecs(chain.arrays, spec)
+    (serializer,), encoded = build_codecs([chain.serializer], inner)
+    byte_codecs, encoded = build_codecs(chain.bytes, encoded)
+    to_array = _compose([codec.decode for codec in (*arrays, serializer)])
+    viewable = serializer.is_view and all(codec.is_view for codec in arrays)
+    return Pipeline(
+        spec=spec,
+        decode=_compose([codec.decode for codec in (*arrays, serializer, *byte_codecs)]),
+        encode=_compose([codec.encode for codec in reversed((*arrays, serializer, *byte_codecs))]),
+        decode_into=_compose_into(byte_codecs) if viewable else None,
+        view=to_array if viewable else None,
+        nbytes=inner.nbytes,
+        raw=viewable and not byte_codecs,
+        in_order=viewable and not arrays,
+        encoded_size=encoded.nbytes,
+    )
+
+
+def _compose(functions: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return one function that applies the last of ``functions`` first."""
+    if len(functions) == 1:
+        return functions[0]
+    if len(functions) == 2:
+        outer, inner = functions
+        return lambda data: outer(inner(data))
+    steps = tuple(reversed(functions))
+
+    def apply(data: Any) -> Any:
+        for step in steps:
+            data = step(data)
+        return data
+
+    return apply
+
+
+def _compose_into(byte_codecs: Sequence[Codec]) -> Callable[[Buffer, Bytes1D], object] | None:
+    if not byte_codecs or byte_codecs[0].decode_into is None:
+        return None
+    first = byte_codecs[0].decode_into
+    if len(byte_codecs) == 1:
+        return first
+    rest = _compose([codec.decode for codec in byte_codecs[1:]])
+    return lambda raw, out: first(rest(raw), out)

@@ -1,0 +1,176 @@
+"""Shards: many inner chunks in one object, found through an index.
+
+Imports base, empty and pipeline. Invariant: an index entry is used only after it was checked against the size of its shard,
+so a wrong index is an error and never another chunk's bytes. Source: Zarr v3, "Sharding codec" (ZEP 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..chunk_grids import ChunkGrid, regular_grid
+from ..dtypes import as_dtype
+from ..errors import ChunkError
+from ..spec import JSON, Named
+from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
+from .empty import is_empty
+from .pipeline import Pipeline, compile_pipeline
+
+ABSENT = 2**64 - 1  # offset and length of an inner chunk that is not stored
+MAX_INDEX_BYTES = 2**30  # what the header of a stranger may make us allocate for one index
+
+Index = npt.NDArray[np.uint64]  # (inner chunks, 2): offset and length in bytes, in C order of the inner chunks
+
+
+class Sharding(NamedTuple):
+    """What a ``sharding_indexed`` codec is for shards of one shape."""
+
+    grid: ChunkGrid  # of the inner chunks within the shard
+    chunk: ChunkSpec
+    codecs: tuple[Named, ...]  # of the inner chunks
+    index: Pipeline
+    index_nbytes: int
+    index_at_start: bool
+
+    def index_of(self, raw: Buffer) -> Index:
+        """Return the index of a whole shard."""
+        view = memoryview(raw).cast("B")
+        if len(view) < self.index_nbytes:
+            raise ChunkError(
+                f"the shard has {len(view)} bytes, less than its index of {self.index_nbytes} bytes",
+            )
+        return self.parse_index(
+            view[: self.index_nbytes] if self.index_at_start else view[-self.index_nbytes :], len(view)
+        )
+
+    def parse_index(self, encoded: Buffer, shard_nbytes: int | None = None) -> Index:
+        """Decode and check an index; ``shard_nbytes`` is the size of the shard where it is known."""
+        if memoryview(encoded).nbytes != self.index_nbytes:
+            raise ChunkError(
+                f"the shard index has {memoryview(encoded).nbytes} bytes instead of {self.index_nbytes}: "
+                "the shard is cut short"
+            )
+        entries = self.index.decode(encoded).reshape(-1, 2).astype("u8", copy=False)
+        self._check(entries, shard_nbytes)
+        return entries
+
+    def _check(self, entries: Index, shard_nbytes: int | None) -> None:
+        offset, length = entries[:, 0], entries[:, 1]
+        present = (offset != ABSENT) | (length != ABSENT)
+        limit = 2**63 if shard_nbytes is None else shard_nbytes
+        # two comparisons instead of offset + length, which can overflow
+        bad = present & ((offset > limit) | (length > limit - np.minimum(offset, limit)))
+        if bad.any():
+            place = int(np.flatnonzero(bad)[0])
+            raise ChunkError(
+                f"index entry {place} points at bytes {offset[place]} to {int(offset[place]) + int(length[place])}, "
+                f"outside the shard of {shard_nbytes} bytes"
+            )
+
+
+def parse_sharding(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Sharding:
+    """Return the sharding for shards of ``spec``; raise `MetadataError`."""
+    chunk_shape = _chunk_shape(configuration, spec.shape)
+    grid = regular_grid(spec.shape, chunk_shape)
+    location = configuration.get("index_location", "end")
+    if location not in ("start", "end"):
+        raise wrong_configuration("sharding_indexed", "index_location", f'must be "start" or "end", not {location!r}')
+    index_nbytes = 16 * grid.nchunks
+    if index_nbytes > MAX_INDEX_BYTES:
+        raise wrong_configuration(
+            "sharding_indexed", "chunk_shape", f"makes {grid.nchunks} inner chunks in one shard: the index is too large"
+        )
+    index_spec = ChunkSpec((*grid.counts, 2), as_dtype("uint64"), np.uint64(ABSENT))
+    index = compile_pipeline(parse_chain(configuration, "index_codecs", DEFAULT_INDEX_CODECS), index_spec)
+    if index.encoded_size is None:
+        raise wrong_configuration("sharding_indexed", "index_codecs", "must give an index of a fixed size")
+    return Sharding(
+        grid,
+        ChunkSpec(chunk_shape, spec.dtype, spec.fill_value),
+        parse_chain(configuration, "codecs", ()),
+        index,
+        index.encoded_size,
+        location == "start",
+    )
+
+
+DEFAULT_INDEX_CODECS = (Named("bytes", {"endian": "little"}), Named("crc32c", {}))
+
+
+def _chunk_shape(configuration: Mapping[str, JSON], shape: tuple[int, ...]) -> tuple[int, ...]:
+    given = configuration.get("chunk_shape")
+    if (
+        not isinstance(given, list | tuple)
+        or len(given) != len(shape)
+        or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in given)
+    ):
+        raise wrong_configuration("sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r}")
+    if any(outer % inner for outer, inner in zip(shape, given, strict=True)):
+        raise wrong_configuration(
+            "sharding_indexed", "chunk_shape", f"inner chunks {tuple(given)} do not divide the shard {shape}"
+        )
+    return tuple(given)
+
+
+def parse_chain(configuration: Mapping[str, JSON], member: str, default: Sequence[Named]) -> tuple[Named, ...]:
+    """Return the codec chain stored under ``member`` of a configuration."""
+    given = configuration.get(member)
+    if given is None:
+        return tuple(default)
+    if not isinstance(given, list | tuple):
+        raise wrong_configuration("sharding_indexed", member, f"must be a list of codecs, not {given!r}")
+    return tuple(_named(codec, member) for codec in given)
+
+
+def _named(codec: JSON, member: str) -> Named:
+    if isinstance(codec, Named):
+        return codec
+    if isinstance(codec, str):
+        return Named(codec, {})
+    if isinstance(codec, Mapping) and isinstance(codec.get("name"), str):
+        return Named(codec["name"], codec.get("configuration") or {})
+    raise wrong_configuration("sharding_indexed", member, f"holds {codec!r}, which is not a codec")
+
+
+def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
+    """Build the codec that decodes and encodes whole shards (readers of parts use `Sharding` directly)."""
+    sharding = parse_sharding(configuration, spec)
+    inner = compile_pipeline(sharding.codecs, sharding.chunk)
+    shape, dtype, fill = spec.shape, spec.dtype.numpy, spec.fill_value
+
+    def places() -> Iterator[tuple[int, ...]]:
+        return product(*(range(n) for n in sharding.grid.counts))
+
+    def decode(raw: Buffer) -> Any:
+        view = memoryview(raw).cast("B")
+        out = np.full(shape, fill, dtype)
+        for coords, (offset, length) in zip(places(), sharding.index_of(raw).tolist(), strict=True):
+            if offset != ABSENT:
+                out[sharding.grid.chunk_of(coords)] = inner.decode(view[offset : offset + length])
+        return out
+
+    def encode(array: Any) -> bytes:
+        chunks = (array[sharding.grid.chunk_of(coords)] for coords in places())
+        return join_shard(sharding, [None if is_empty(c, fill) else inner.encode(c) for c in chunks])
+
+    return Codec(encode, decode, BytesSpec(None, spec.dtype.itemsize or 1))
+
+
+def join_shard(sharding: Sharding, chunks: Sequence[Buffer | None]) -> bytes:
+    """Return the shard that holds the encoded inner ``chunks`` (C order of the grid; None where there is none)."""
+    index = np.full((math.prod(sharding.grid.counts), 2), ABSENT, "u8")
+    position = sharding.index_nbytes if sharding.index_at_start else 0
+    for place, chunk in enumerate(chunks):
+        if chunk is not None:
+            length = memoryview(chunk).nbytes
+            index[place] = position, length
+            position += length
+    stored = [chunk for chunk in chunks if chunk is not None]
+    encoded = sharding.index.encode(index.reshape(*sharding.grid.counts, 2))
+    return b"".join([encoded, *stored] if sharding.index_at_start else [*stored, encoded])

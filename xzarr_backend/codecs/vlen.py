@@ -1,0 +1,170 @@
+"""The codecs of elements that vary in length: ``vlen-utf8``, ``vlen-bytes``, ``vlen-array``.
+
+Imports base, sizes, errors and NumPy. Invariant: the count and every length are checked against the chunk and the data
+before they are used. A chunk is ``u32 count, count x (u32 nbytes, bytes)``, little-endian.
+Source: zarr-extensions, "vlen-utf8" and "vlen-bytes"; numcodecs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from struct import Struct, error
+from typing import Any
+
+import numpy as np
+
+from ..errors import ChunkError, MetadataError
+from ..spec import JSON
+from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
+from .sizes import as_bytes_array, chunk_spec, number_of_elements
+
+_u32 = Struct("<I")
+_read, _write = _u32.unpack_from, _u32.pack
+
+
+def vlen_utf8(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
+    """Build ``vlen-utf8``: decodes to the NumPy data type of the spec (strings or objects)."""
+    spec = _variable("vlen-utf8", spec)
+    dtype, shape, count = spec.dtype.numpy, spec.shape, number_of_elements(spec)
+
+    def decode(raw: Buffer) -> Any:
+        data = bytes(as_bytes_array(raw))
+        return _as_array(_split_text(data, count), dtype, shape)
+
+    return Codec(lambda array: _join(map(_utf8, array.ravel().tolist())), decode, BytesSpec(None, 1))
+
+
+def vlen_bytes(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
+    """Build ``vlen-bytes``: decodes to an array of bytes objects."""
+    spec = _variable("vlen-bytes", spec)
+    dtype, shape, count = spec.dtype.numpy, spec.shape, number_of_elements(spec)
+
+    def decode(raw: Buffer) -> Any:
+        data = bytes(as_bytes_array(raw))
+        return _as_array([data[start:stop] for start, stop in spans(data, count)], dtype, shape)
+
+    return Codec(lambda array: _join(map(_bytes, array.ravel().tolist())), decode, BytesSpec(None, 1))
+
+
+def vlen_array(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
+    """Build ``vlen-array``: decodes to an object array of 1-d arrays of the configured ``dtype``."""
+    spec = _variable("vlen-array", spec)
+    try:
+        element = np.dtype(configuration.get("dtype"))
+    except (TypeError, ValueError) as problem:
+        raise wrong_configuration("vlen-array", "dtype", f"is no data type: {problem}") from problem
+    if configuration.get("dtype") is None or element.hasobject or not element.itemsize:
+        raise wrong_configuration("vlen-array", "dtype", "must be a data type of fixed size")
+    shape, count = spec.shape, number_of_elements(spec)
+
+    def decode(raw: Buffer) -> Any:
+        data = bytes(as_bytes_array(raw))
+        return _as_array([_elements(data[i:j], element) for i, j in spans(data, count)], np.dtype(object), shape)
+
+    def one(value: Any) -> bytes:
+        if _is_missing(value):
+            return b""
+        return np.ascontiguousarray(value, element).tobytes()
+
+    # not tolist(), which would take the elements apart where all are of one length
+    return Codec(lambda array: _join(one(value) for value in array.flat), decode, BytesSpec(None, 1))
+
+
+def _elements(data: bytes, dtype: np.dtype[Any]) -> Any:
+    return np.frombuffer(data, dtype) if data else np.empty(0, dtype)
+
+
+def _variable(name: str, spec: ChunkSpec) -> ChunkSpec:
+    spec = chunk_spec(name, spec)
+    if spec.dtype.itemsize is not None:
+        raise MetadataError(f"codec {name!r} cannot store the data type {spec.dtype.name!r}: its elements have one length")
+    return spec
+
+
+def spans(data: bytes, count: int) -> list[tuple[int, int]]:
+    """Return where each of ``count`` elements starts and stops; raise `ChunkError` unless they fill ``data`` exactly."""
+    at, found = _start(data, count), []
+    try:
+        for _ in range(count):
+            at += 4
+            stop = at + _read(data, at - 4)[0]
+            found.append((at, stop))
+            at = stop
+    except error:
+        raise _cut_short(len(found), count) from None
+    _check_end(at, data)
+    return found
+
+
+def _split_text(data: bytes, count: int) -> list[str]:
+    """The same as `spans`, with the text of every element: one loop, because this is what strings cost."""
+    at, found = _start(data, count), []
+    try:
+        for _ in range(count):
+            stop = at + 4 + _read(data, at)[0]
+            found.append(str(data[at + 4 : stop], "utf-8"))
+            at = stop
+    except error:
+        raise _cut_short(len(found), count) from None
+    _check_end(at, data)
+    return found
+
+
+def _start(data: bytes, count: int) -> int:
+    if not data and not count:
+        return 0
+    if len(data) < 4:
+        raise _cut_short(0, count)
+    if (stated := _read(data)[0]) != count:
+        raise ChunkError(f"the chunk holds {stated} elements of variable length, but its shape makes {count}")
+    return 4
+
+
+def _check_end(at: int, data: bytes) -> None:
+    if at != len(data):
+        raise ChunkError(f"the elements of variable length end at byte {at}, but the chunk has {len(data)} bytes")
+
+
+def _cut_short(found: int, count: int) -> ChunkError:
+    return ChunkError(f"the chunk is cut short: element {found} of {count} goes past its end")
+
+
+def _as_array(values: list[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    if dtype.kind == "O":
+        array = np.empty(len(values), dtype)
+        for place, value in enumerate(values):  # assigning the list would take sequences apart
+            array[place] = value
+    else:
+        array = np.array(values, dtype)
+    return array.reshape(shape)
+
+
+def _join(values: Iterable[bytes]) -> bytes:
+    elements = list(values)
+    pieces = [_write(len(elements))]
+    for element in elements:
+        pieces += (_write(len(element)), element)
+    return b"".join(pieces)
+
+
+def _is_missing(value: Any) -> bool:
+    """None, and the 0 that NumPy fills object arrays with, are stored as empty elements."""
+    return value is None or (type(value) in (int, bool) and value == 0)
+
+
+def _utf8(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if _is_missing(value):
+        return b""
+    raise ChunkError(f"vlen-utf8 stores strings, not {type(value).__name__}: {value!r:.80}")
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if _is_missing(value):
+        return b""
+    raise ChunkError(f"vlen-bytes stores bytes, not {type(value).__name__}: {value!r:.80}")
+
+

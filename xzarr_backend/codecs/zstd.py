@@ -1,0 +1,163 @@
+"""The codec ``zstd``: contexts are reused for small chunks (`zstandard`), large ones decode in place (numcodecs).
+
+Imports base, libraries, sizes and NumPy. Invariant: the size that a frame states is compared with the chunk's before
+memory is allocated; a frame that states none is bounded by its number of blocks.
+Which library, and why: docs/adr/0001-codec-libraries.md. Source: zarr-extensions, "zstd"; RFC 8878.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import Any
+
+import numpy as np
+
+from ..errors import ChunkError
+from ..spec import JSON
+from .base import Buffer, BytesSpec, Codec
+from .libraries import optional, required
+from .sizes import MAX_DECODED, Bytes1D, as_bytes_array, bytes_spec, check_decoded, integer, wrong_size
+
+SMALL = 1 << 18  # bytes: up to here making a new context for every chunk costs more than decoding in place saves
+MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
+BLOCK = 1 << 17  # the most that one block decodes to
+_HEAD = Struct("<IB").unpack_from
+_DICTIONARY_ID = (0, 1, 2, 4)
+_SIZE_FIELD = (0, 2, 4, 8)
+
+_contexts = threading.local()  # a decompressor may serve one thread at a time
+
+
+def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
+    """Build ``zstd``; ``level`` -131072 to 22 (0: the library's own), ``checksum`` (default: no)."""
+    spec = bytes_spec("zstd", spec)
+    library = required("zstd", "numcodecs", "numcodecs.zstd")
+    level, checksum = integer("zstd", configuration, "level", 0), bool(configuration.get("checksum"))
+    compress, decompress = library.compress, library.decompress
+    output = BytesSpec(None, 1)
+
+    def encode(data: Buffer) -> Any:
+        return compress(data, level, checksum)
+
+    if not spec.nbytes:
+        return Codec(encode, lambda data: _decode_any(decompress, data, spec.nbytes), output)
+    fast = optional("zstandard") if spec.nbytes <= SMALL else None
+    if fast is not None:
+        return Codec(encode, *_small(fast, decompress, spec.nbytes, output))
+    return Codec(encode, *_large(decompress, spec.nbytes, output))
+
+
+def _small(fast: Any, decompress: Any, expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+    stated, context = fast.frame_content_size, fast.ZstdDecompressor
+
+    def decode(data: Buffer) -> Any:
+        if stated(data) != expected:
+            return _decode_any(decompress, data, expected)
+        try:
+            reused = _contexts.decompressor
+        except AttributeError:
+            reused = _contexts.decompressor = context()
+        return reused.decompress(data, allow_extra_data=False)
+
+    def decode_into(data: Buffer, out: Bytes1D) -> None:
+        out[:] = np.frombuffer(decode(data), np.uint8)
+
+    return decode, output, decode_into
+
+
+def _large(decompress: Callable[..., Any], expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+    def decode(data: Buffer) -> Any:
+        out = np.empty(expected, np.uint8)
+        decode_into(data, out)
+        return out
+
+    def decode_into(data: Buffer, out: Bytes1D) -> None:
+        # a frame that is too long is refused by the library, but one that is too short is not
+        if stated_size(data) != out.nbytes:
+            _check_frames(data, out.nbytes)
+        decompress(data, out)
+
+    return decode, output, decode_into
+
+
+def _decode_any(decompress: Callable[..., Any], data: Buffer, expected: int | None) -> Any:
+    """Several frames, frames that state no size, or a chunk of unknown size."""
+    size = _check_frames(data, expected)
+    if expected == 0:
+        decoded = decompress(data) if size == 0 else b""
+        return decoded
+    if expected is None:
+        return decompress(data)
+    out = np.empty(expected, np.uint8)
+    decompress(data, out)
+    return out
+
+
+def _check_frames(data: Buffer, expected: int | None) -> int | None:
+    """Raise unless the frames decode to ``expected`` bytes as far as they state it; return the stated size."""
+    exact, most = frame_sizes(data)
+    if exact is not None:
+        check_decoded("zstd", exact, expected)
+    elif expected is None and most > MAX_DECODED:
+        raise wrong_size("zstd", f"up to {most}", MAX_DECODED)
+    elif expected is not None and most < expected:
+        raise wrong_size("zstd", f"at most {most}", expected)
+    elif expected == 0:
+        raise ChunkError("zstd data that state no size stand for a chunk of no bytes")
+    return exact
+
+
+def stated_size(data: Buffer) -> int | None:
+    """Return the content size in the header of the first frame, or None where it states none."""
+    magic, descriptor = _HEAD(data)
+    if magic != MAGIC:
+        return None
+    flag, single = descriptor >> 6, descriptor & 0x20
+    width = _SIZE_FIELD[flag] or (1 if single else 0)
+    at = 5 + (not single) + _DICTIONARY_ID[descriptor & 3]
+    if not width:
+        return None
+    return int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
+
+
+def frame_sizes(data: Buffer) -> tuple[int | None, int]:
+    """Walk over all frames; return what they decode to (None if one does not say) and an upper bound of it."""
+    view = memoryview(as_bytes_array(data))
+    exact: int | None = 0
+    most = at = 0
+    while at < len(view):
+        if len(view) - at < 8:
+            raise ChunkError("the zstd data are cut short, or something else follows them")
+        stated, blocks, at = _skippable(view, at) or _walk_frame(view, at)
+        exact = None if exact is None or stated is None else exact + stated
+        most += blocks * BLOCK if stated is None else stated
+    if not len(view):
+        raise ChunkError("the zstd data are empty")
+    return exact, most
+
+
+def _skippable(view: memoryview, at: int) -> tuple[int, int, int] | None:
+    if int.from_bytes(view[at : at + 4], "little") & 0xFFFFFFF0 != SKIPPABLE:
+        return None
+    return 0, 0, at + 8 + int.from_bytes(view[at + 4 : at + 8], "little")
+
+
+def _walk_frame(view: memoryview, at: int) -> tuple[int | None, int, int]:
+    """Return what the frame states, its number of blocks, and where it ends."""
+    magic, descriptor = _HEAD(view, at)
+    if magic != MAGIC:
+        raise ChunkError(f"these are no zstd data: they begin with {bytes(view[at : at + 4]).hex(' ')}")
+    single = descriptor & 0x20
+    width = _SIZE_FIELD[descriptor >> 6] or (1 if single else 0)
+    start, at = at, at + 5 + (not single) + _DICTIONARY_ID[descriptor & 3] + width
+    blocks, last = 0, False
+    while not last:
+        if at + 3 > len(view):
+            raise ChunkError("the zstd data are cut short")
+        head = int.from_bytes(view[at : at + 3], "little")
+        last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
+        at += 3 + (1 if kind == 1 else size)  # kind 1: one byte, repeated
+        blocks += 1
+    return stated_size(view[start:]), blocks, at + (4 if descriptor & 4 else 0)

@@ -1,0 +1,181 @@
+"""Zarr v2 documents: `.zarray`, `.zgroup`, `.zattrs`.
+
+Imports documents, compat and row 0. Invariant: what comes out is a v3 codec chain; nothing behind it knows of filters,
+compressors, order or byte order. Source: Zarr v2, "Metadata".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..chunk_grids import ChunkGrid, RegularAxis, regular_grid
+from ..chunk_keys import ChunkKeyEncoding
+from ..dtypes import DataType, parse_dtype_v2
+from ..errors import UnsupportedError
+from ..spec import JSON, ArraySpec, GroupSpec, Named
+from .documents import Checks, expect_format
+
+DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute for dimension names
+_OWN = "numcodecs."  # v2 names are ids of numcodecs; in a v3 chain they carry this prefix
+
+
+def parse_array_v2(document: Mapping[str, JSON], attributes: Mapping[str, JSON]) -> ArraySpec:
+    """Return the spec of the array that ``document`` (.zarray) and ``attributes`` (.zattrs) describe."""
+    if document.get("zarr_format") == 3 and "data_type" in document:
+        from .v3 import parse_array_v3  # ExZarr stores the v3 document of a zip under the v2 name
+
+        return parse_array_v3({**document, "attributes": document.get("attributes") or attributes})
+    expect_format(document, 2, ".zarray")
+    checks = Checks(document)
+    shape = checks.shape()
+    filters = _codec_list(checks, document.get("filters"))
+    dtype_document = checks.required("dtype")
+    object_codec = filters[0].name if filters else None
+    dtype = checks.attempt("dtype", lambda: parse_dtype_v2(dtype_document, object_codec)) if dtype_document else None
+    grid = _grid(checks, shape)
+    order = document.get("order", "C")
+    if order not in ("C", "F"):
+        checks.problem("order", f'must be "C" or "F", not {order!r:.80}')
+    separator = document.get("dimension_separator") or "."
+    if separator not in (".", "/"):
+        checks.problem("dimension_separator", f'must be "." or "/", not {separator!r:.80}')
+    compressor = _codec(checks, document.get("compressor"), "compressor")
+    fill = checks.attempt("fill_value", lambda: dtype.parse_fill(document.get("fill_value"), 2)) if dtype else None
+    checks.finish(".zarray")
+    assert dtype is not None and grid is not None
+    return ArraySpec(
+        shape=shape,
+        dtype=dtype,
+        chunk_grid=grid,
+        chunk_key_encoding=ChunkKeyEncoding("v2", separator),
+        codecs=_chain(dtype, order, len(shape), filters, compressor),
+        fill_value=fill,
+        dimension_names=dimension_names(document, attributes, len(shape)),
+        attributes=attributes,
+        zarr_format=2,
+        document=document,
+    )
+
+
+def _grid(checks: Checks, shape: tuple[int, ...]) -> ChunkGrid | None:
+    chunks = checks.required("chunks")
+    if "chunks" not in checks.document:
+        return None
+    if not isinstance(chunks, list) or len(chunks) != len(shape):
+        checks.problem("chunks", f"needs {len(shape)} sizes, one for each dimension, not {chunks!r:.80}")
+        return None
+    for place, (size, length) in enumerate(zip(chunks, shape, strict=True)):
+        if not isinstance(size, int) or isinstance(size, bool) or size < (1 if length else 0):
+            checks.problem(f"chunks[{place}]", f"must be a positive whole number, not {size!r:.80}")
+            return None
+    return regular_grid(shape, [max(size, 1) for size in chunks])
+
+
+def _codec_list(checks: Checks, value: JSON) -> list[Named]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        checks.problem("filters", f"must be a list or null, not {value!r:.80}")
+        return []
+    found = [_codec(checks, item, f"filters[{place}]") for place, item in enumerate(value)]
+    return [codec for codec in found if codec is not None]
+
+
+def _codec(checks: Checks, value: JSON, place: str) -> Named | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("id"), str):
+        checks.problem(place, f"must be an object with an id, not {value!r:.80}")
+        return None
+    return Named(_OWN + value["id"], {name: item for name, item in value.items() if name != "id"})
+
+
+def _chain(
+    dtype: DataType, order: str, rank: int, filters: Sequence[Named], compressor: Named | None
+) -> tuple[Named, ...]:
+    """Return the v3 chain of a v2 array."""
+    chain = []
+    if order == "F" and rank > 1:
+        chain.append(Named("transpose", {"order": list(range(rank))[::-1]}))
+    if dtype.itemsize is None:
+        if not filters:
+            raise UnsupportedError(
+                "an array of objects needs a filter that encodes them (vlen-utf8, json2, ...), but has none",
+                where="filters",
+            )
+        chain.append(filters[0])
+        filters = filters[1:]
+    else:
+        chain.append(Named("bytes", {"endian": "big" if dtype.numpy.byteorder == ">" else "little"}))
+    return (*chain, *filters, *([compressor] if compressor else []))
+
+
+def dimension_names(
+    document: Mapping[str, JSON], attributes: Mapping[str, JSON], rank: int
+) -> tuple[str | None, ...] | None:
+    """Return the names that xarray or netcdf-c (NCZarr) gave the dimensions; None where there are none of use."""
+    names: Any = attributes.get(DIMENSIONS)
+    if names is None:
+        nczarr: Any = document.get("_NCZARR_ARRAY") or attributes.get("_nczarr_array") or {}
+        references = nczarr.get("dimrefs") if isinstance(nczarr, dict) else None
+        if isinstance(references, list) and all(isinstance(ref, str) for ref in references):
+            names = [ref.rpartition("/")[2] for ref in references]  # fully qualified: "/group/lat"
+    if not isinstance(names, list) or len(names) != rank or not all(isinstance(n, str | None) for n in names):
+        return None
+    return tuple(names)
+
+
+def parse_group_v2(document: Mapping[str, JSON], attributes: Mapping[str, JSON]) -> GroupSpec:
+    """Return the spec of a group; ``document`` is its .zgroup."""
+    expect_format(document, 2, ".zgroup")
+    return GroupSpec(attributes=attributes, zarr_format=2, document=document)
+
+
+def format_array_v2(spec: ArraySpec) -> dict[str, JSON]:
+    """Return the `.zarray` document of ``spec``; raise `UnsupportedError` for what v2 cannot say."""
+    if not spec.chunk_grid.regular:
+        raise UnsupportedError("Zarr v2 has only regular chunk grids", hint="use zarr_format=3")
+    if spec.chunk_key_encoding.name != "v2":
+        raise UnsupportedError("Zarr v2 has only v2 chunk keys", hint="use zarr_format=3")
+    order, filters, compressor = split_chain_v2(spec)
+    return {
+        "zarr_format": 2,
+        "shape": list(spec.shape),
+        "chunks": [axis.step for axis in spec.chunk_grid if isinstance(axis, RegularAxis)],
+        "dtype": spec.dtype.format_v2(),
+        "compressor": compressor,
+        "fill_value": spec.dtype.format_fill(spec.fill_value, 2),
+        "order": order,
+        "filters": filters or None,
+        "dimension_separator": spec.chunk_key_encoding.separator,
+    }
+
+
+def split_chain_v2(spec: ArraySpec) -> tuple[str, list[JSON], JSON]:
+    """Return (order, filters, compressor) of a chain that v2 can express; the last codec is the compressor."""
+    chain = list(spec.codecs)
+    order = "C"
+    if chain and chain[0].name == "transpose":
+        permutation = chain.pop(0).configuration.get("order")
+        if permutation != list(range(len(spec.shape)))[::-1]:
+            raise UnsupportedError("Zarr v2 knows the orders C and F only", hint="use zarr_format=3")
+        order = "F"
+    if chain and chain[0].name == "bytes":
+        chain.pop(0)
+    for codec in chain:
+        if codec.name in ("transpose", "sharding_indexed", "reshape", "cast_value", "scale_offset"):
+            raise UnsupportedError(f"Zarr v2 has no codec {codec.name!r}", hint="use zarr_format=3")
+    configs = [{"id": codec.name.removeprefix(_OWN), **codec.configuration} for codec in chain]
+    if spec.dtype.itemsize is None and len(configs) == 1 or not configs:
+        return order, configs, None
+    *filters, last = configs
+    if last["id"] in FILTERS:
+        return order, configs, None
+    return order, filters, last
+
+
+FILTERS = frozenset(  # numcodecs ids that transform values: v2 lists them as filters, also at the end of the chain
+    "delta fixedscaleoffset quantize bitround astype packbits categorize shuffle "
+    "vlen-utf8 vlen-bytes vlen-array json2 msgpack2 pickle".split()
+)

@@ -1,0 +1,174 @@
+"""Zarr v3 documents: `zarr.json` of arrays and groups.
+
+Imports documents, compat and row 0. Invariant: an extension that must be understood and is not makes the node
+unreadable; everything else that is not understood is kept as it was. Source: Zarr v3 core, "Metadata".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..chunk_grids import format_chunk_grid, parse_chunk_grid
+from ..chunk_keys import ChunkKeyEncoding, format_chunk_key_encoding, parse_chunk_key_encoding
+from ..dtypes import parse_dtype_v3
+from ..errors import MetadataError, UnsupportedError
+from ..spec import JSON, ArraySpec, GroupSpec, Named
+from .documents import Checks, expect_format
+from .v2 import DIMENSIONS
+
+_ARRAY_MEMBERS = frozenset(
+    "zarr_format node_type shape data_type chunk_grid chunk_key_encoding fill_value codecs attributes "
+    "storage_transformers dimension_names".split()
+)
+# members that some writers add although they mean nothing there
+_HARMLESS = frozenset({"consolidated_metadata"})
+
+
+def parse_array_v3(document: Mapping[str, JSON]) -> ArraySpec:
+    """Return the spec of the array that ``document`` describes; raise `MetadataError` or `UnsupportedError`."""
+    expect_format(document, 3, "zarr.json")
+    checks = Checks(document)
+    shape = checks.shape()
+    data_type = checks.required("data_type")
+    dtype = checks.attempt("data_type", lambda: parse_dtype_v3(data_type)) if data_type is not None else None
+    grid_document = checks.required("chunk_grid")
+    named_grid = checks.named(grid_document, "chunk_grid") if grid_document is not None else None
+    grid = checks.attempt("chunk_grid", lambda: parse_chunk_grid(shape, named_grid)) if named_grid else None
+    fill = checks.attempt("fill_value", lambda: dtype.parse_fill(checks.required("fill_value"), 3)) if dtype else None
+    keys = _key_encoding(checks)
+    codecs = _codecs(checks)
+    names = _dimension_names(checks, len(shape))
+    attributes = checks.attributes(document.get("attributes"))
+    _check_extensions(checks)
+    checks.finish("zarr.json")
+    assert dtype is not None and grid is not None and keys is not None
+    return ArraySpec(
+        shape=shape,
+        dtype=dtype,
+        chunk_grid=grid,
+        chunk_key_encoding=keys,
+        codecs=codecs,
+        fill_value=fill,
+        dimension_names=names or _names_in_attributes(attributes, len(shape)),
+        attributes=attributes,
+        zarr_format=3,
+        document=document,
+    )
+
+
+def _key_encoding(checks: Checks) -> ChunkKeyEncoding | None:
+    document = checks.required("chunk_key_encoding")
+    if document is None:
+        return None
+    named = checks.named(document, "chunk_key_encoding")
+    return checks.attempt("chunk_key_encoding", lambda: parse_chunk_key_encoding(named)) if named.name else None
+
+
+def _codecs(checks: Checks) -> tuple[Named, ...]:
+    value = checks.document.get("codecs")
+    if value is None:  # 2022 writers: raw little-endian elements
+        return (Named("bytes", {"endian": "little"}),)
+    if not isinstance(value, list):
+        checks.problem("codecs", f"must be a list, not {value!r:.80}")
+        return ()
+    return tuple(checks.named(item, f"codecs[{place}]") for place, item in enumerate(value))
+
+
+def _dimension_names(checks: Checks, rank: int) -> tuple[str | None, ...] | None:
+    names: Any = checks.document.get("dimension_names")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str | None) for name in names):
+        checks.problem("dimension_names", f"must be a list of names and nulls, not {names!r:.80}")
+        return None
+    if len(names) != rank:
+        checks.problem("dimension_names", f"has {len(names)} names for {rank} dimensions")
+        return None
+    return tuple(names)
+
+
+def _names_in_attributes(attributes: Mapping[str, JSON], rank: int) -> tuple[str | None, ...] | None:
+    names: Any = attributes.get(DIMENSIONS)
+    if isinstance(names, list) and len(names) == rank and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return None
+
+
+def _check_extensions(checks: Checks) -> None:
+    for place, transformer in enumerate(checks.document.get("storage_transformers") or ()):
+        if must_understand(transformer):
+            name = checks.named(transformer, f"storage_transformers[{place}]").name
+            checks.unsupported = checks.unsupported or UnsupportedError(
+                f"storage transformer {name!r} is not known", where=f"storage_transformers[{place}]"
+            )
+    for member, value in checks.document.items():
+        if member not in _ARRAY_MEMBERS and member not in _HARMLESS and must_understand(value):
+            checks.unsupported = checks.unsupported or UnsupportedError(
+                f"the member {member!r} is not known, and the document does not say that it may be ignored",
+                where=member,
+            )
+
+
+def must_understand(value: JSON) -> bool:
+    """Return whether an extension must be understood to read the node: yes, unless it says no (v3 core)."""
+    return not (isinstance(value, dict) and value.get("must_understand") is False)
+
+
+def parse_group_v3(document: Mapping[str, JSON]) -> GroupSpec:
+    """Return the spec of the group that ``document`` describes, with what it says of its members."""
+    expect_format(document, 3, "zarr.json")
+    checks = Checks(document)
+    attributes = checks.attributes(document.get("attributes"))
+    checks.finish("zarr.json")
+    consolidated = document.get("consolidated_metadata")
+    members = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    return GroupSpec(
+        attributes=attributes,
+        zarr_format=3,
+        document=document,
+        consolidated=members if isinstance(members, dict) else None,
+    )
+
+
+def node_type(document: Mapping[str, JSON]) -> str:
+    """Return "array" or "group"; raise `MetadataError` for anything else."""
+    found = document.get("node_type")
+    if found in ("array", "group"):
+        return str(found)
+    if found is None and "shape" in document:  # left out by some writers
+        return "array"
+    raise MetadataError(
+        f"zarr.json says node_type {found!r:.80}",
+        problems=[("node_type", f'must be "array" or "group", not {found!r:.80}')],
+    )
+
+
+def format_array_v3(spec: ArraySpec) -> dict[str, JSON]:
+    """Return the `zarr.json` document of ``spec``; raise `UnsupportedError` for what v3 cannot say."""
+    document: dict[str, JSON] = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(spec.shape),
+        "data_type": spec.dtype.format_v3(),
+        "chunk_grid": format_chunk_grid(spec.chunk_grid),
+        "chunk_key_encoding": format_chunk_key_encoding(spec.chunk_key_encoding),
+        "fill_value": spec.dtype.format_fill(spec.fill_value, 3),
+        "codecs": [format_named(codec) for codec in spec.codecs],
+        "attributes": dict(spec.attributes),
+        "storage_transformers": [],
+    }
+    if spec.dimension_names is not None:
+        document["dimension_names"] = list(spec.dimension_names)
+    return document
+
+
+def format_named(codec: Named) -> JSON:
+    """Return the document of a codec; the chains inside a configuration are spelled out too."""
+    configuration = {
+        name: [format_named(item) if isinstance(item, Named) else item for item in value]
+        if isinstance(value, list | tuple)
+        else value
+        for name, value in codec.configuration.items()
+    }
+    return {"name": codec.name, "configuration": configuration} if configuration else {"name": codec.name}

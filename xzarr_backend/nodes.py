@@ -1,0 +1,286 @@
+"""Finding nodes: which documents lie at a path, and what they say.
+
+Imports stores, formats and the rows below. Invariant: a document that is there but wrong is an error, a document that
+is not there is looked for where the other format, consolidated metadata or the parents would have it, with as few
+requests as that allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .errors import MetadataError, NodeNotFoundError, UnsupportedError, XzarrError
+from .formats.consolidated import Members, NodeDocuments, below, child_names, parse_inline, parse_zmetadata
+from .formats.documents import parse_json
+from .formats.v2 import parse_array_v2, parse_group_v2
+from .formats.v3 import node_type, parse_array_v3, parse_group_v3
+from .spec import JSON, ArraySpec, GroupSpec
+from .stores.base import Request, Store, check_key
+
+ARRAY, GROUP = "array", "group"
+
+
+class Found(NamedTuple):
+    """A node and what finding it taught about its members.
+
+    ``members`` is None unless the group has consolidated metadata; ``listing`` the names below a group, where they had
+    to be listed anyway.
+    """
+
+    spec: ArraySpec | GroupSpec
+    members: Members | None = None
+    listing: list[str] | None = None
+
+
+def clean_path(path: str) -> str:
+    """Return ``path`` without outer slashes; raise for parts that would leave the store."""
+    stripped = path.strip("/")
+    return check_key(stripped) if stripped else ""
+
+
+def find_node(
+    store: Store, path: str, *, kind: str | None = None, zarr_format: int | None = None, consolidated: bool | None = None
+) -> Found:
+    """Return the node at ``path``.
+
+    ``kind`` "array" or "group" raises where the other one lies there. ``consolidated``: None uses consolidated
+    metadata when the group has them, True demands them, False ignores them. Raises `NodeNotFoundError`,
+    `MetadataError` or `UnsupportedError`, each naming the place.
+    """
+    where = place_of(store, path)
+    try:
+        found = _find(store, path, kind, zarr_format, consolidated)
+    except NodeNotFoundError as error:
+        raise error.at(where)  # noqa: B904 (the same error, with its place)
+    except (MetadataError, UnsupportedError) as error:
+        if path and consolidated is not False and not isinstance(error, UnsupportedError):
+            mended = find_in_parents(store, path)
+            if mended is not None:
+                return mended
+        raise error.at(where)  # noqa: B904
+    except RecursionError as error:
+        raise MetadataError("the metadata are nested too deeply", where=where) from error
+    if kind == ARRAY and isinstance(found.spec, GroupSpec):
+        raise NodeNotFoundError("a group lies here, not an array", where=where, hint="open it with xz.open_group")
+    if kind == GROUP and isinstance(found.spec, ArraySpec):
+        raise NodeNotFoundError("an array lies here, not a group", where=where, hint="open it with xz.open_array")
+    if consolidated and isinstance(found.spec, GroupSpec) and found.members is None:
+        raise MetadataError(
+            "the group has no consolidated metadata",
+            where=where,
+            hint="open it with consolidated=None, or write them with xz.consolidate_metadata",
+        )
+    return found
+
+
+def place_of(store: Store, path: str) -> str:
+    """Return how errors name a node."""
+    return f"{store.url}, path {path!r}" if path else store.url
+
+
+def _find(store: Store, path: str, kind: str | None, zarr_format: int | None, consolidated: bool | None) -> Found:
+    prefix = f"{path}/" if path else ""
+    use_members = consolidated is not False and store.supports_consolidated_metadata
+    if zarr_format != 2:
+        raw = store.get(f"{prefix}zarr.json")
+        if raw is not None:
+            return _found_v3(parse_json(raw, "zarr.json"), use_members)
+    if zarr_format == 3:
+        raise _nothing(store, path, "no zarr.json")
+    if kind != ARRAY and use_members:
+        raw = store.get(f"{prefix}.zmetadata")
+        if raw is not None:
+            return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), path)
+    if kind == GROUP:
+        return _find_group_v2(store, path)
+    zarray, zattrs, zgroup = _load(store, [f"{prefix}{name}" for name in (".zarray", ".zattrs", ".zgroup")])
+    if zarray is not None:
+        return Found(parse_array_v2(zarray, zattrs or {}))
+    if zgroup is not None:
+        return Found(parse_group_v2(zgroup, zattrs or {}))
+    if kind is None:
+        return _find_group_v2(store, path)
+    raise _nothing(store, path, "no zarr.json or .zarray")
+
+
+def _load(store: Store, keys: Sequence[str]) -> list[dict[str, JSON] | None]:
+    found = store.get_many([Request(key) for key in keys])
+    return [
+        None if raw is None else parse_json(raw, key.rpartition("/")[2])
+        for key, raw in zip(keys, found, strict=True)
+    ]
+
+
+def _found_v3(document: Mapping[str, JSON], use_members: bool) -> Found:
+    if node_type(document) == ARRAY:
+        return Found(parse_array_v3(document))
+    spec = parse_group_v3(document)
+    if not use_members or spec.consolidated is None:
+        return Found(spec)
+    return Found(spec, parse_inline(spec.consolidated))
+
+
+def _found_consolidated(members: Members, path: str) -> Found:
+    root = members.get("", NodeDocuments())
+    if root.zarray is not None:
+        return Found(parse_array_v2(root.zarray, root.zattrs or {}))
+    return Found(parse_group_v2(root.zgroup or {"zarr_format": 2}, root.zattrs or {}), members)
+
+
+def _find_group_v2(store: Store, path: str) -> Found:
+    """Find a v2 group, or folders that hold nodes although nobody declared a group (older writers)."""
+    prefix = f"{path}/" if path else ""
+    try:
+        names = store.list_dir(prefix)
+    except UnsupportedError:
+        zgroup, zattrs, zarray = _load(store, [f"{prefix}{name}" for name in (".zgroup", ".zattrs", ".zarray")])
+        if zarray is not None:
+            return Found(parse_array_v2(zarray, zattrs or {}))
+        if zgroup is None:
+            raise _nothing(store, path, "no zarr.json, .zgroup or .zarray") from None
+        return Found(parse_group_v2(zgroup, zattrs or {}))
+    if ".zarray" in names:
+        zarray, zattrs = _load(store, [f"{prefix}.zarray", f"{prefix}.zattrs"])
+        return Found(parse_array_v2(zarray or {}, zattrs or {}))
+    attributes = _load(store, [f"{prefix}.zattrs"])[0] if ".zattrs" in names else None
+    if ".zgroup" in names or _holds_nodes(store, prefix, names):
+        # a .zgroup says nothing but its format, so it is not fetched
+        return Found(parse_group_v2({"zarr_format": 2}, attributes or {}), None, names)
+    raise _nothing(store, path, _what_is_there(names))
+
+
+def _holds_nodes(store: Store, prefix: str, names: Sequence[str]) -> bool:
+    """Return whether a folder below holds a node; two levels are looked at, which is what implicit groups need."""
+    folders = [name for name in names if name.endswith("/")][:1000]
+    keys = [f"{prefix}{name}{document}" for name in folders for document in ("zarr.json", ".zarray", ".zgroup")]
+    if any(raw is not None for raw in store.get_many([Request(key) for key in keys])):
+        return True
+    for name in folders[:100]:
+        inner = [f"{prefix}{name}{folder}" for folder in store.list_dir(f"{prefix}{name}") if folder.endswith("/")]
+        keys = [f"{folder}{document}" for folder in inner[:100] for document in ("zarr.json", ".zarray", ".zgroup")]
+        if any(raw is not None for raw in store.get_many([Request(key) for key in keys])):
+            return True
+    return False
+
+
+def _what_is_there(names: Sequence[str]) -> str:
+    if not names:
+        return "the place is empty or does not exist"
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"there are {len(names)} name(s) but no Zarr metadata: {listed}"
+
+
+def _nothing(store: Store, path: str, why: str) -> NodeNotFoundError:
+    return NodeNotFoundError(
+        f"no Zarr node is stored here: {why}", where=place_of(store, path), hint="check the path, and zarr_format if given"
+    )
+
+
+# --- members of groups -----------------------------------------------------------------------------------------------
+
+
+def parse_node(documents: NodeDocuments) -> Found | None:
+    """Return the node that ``documents`` describe, None when they describe none."""
+    if documents.zarr_json is not None:
+        return _found_v3(documents.zarr_json, use_members=True)
+    if documents.zarray is not None:
+        return Found(parse_array_v2(documents.zarray, documents.zattrs or {}))
+    if documents.zgroup is not None or documents.zattrs is not None:
+        return Found(parse_group_v2(documents.zgroup or {"zarr_format": 2}, documents.zattrs or {}))
+    return None
+
+
+class Child(NamedTuple):
+    """A member of a group: the node, or why it cannot be used."""
+
+    name: str
+    found: Found | None
+    error: XzarrError | None = None
+
+
+def consolidated_child(members: Members, name: str) -> Found | None:
+    """Return the node at the relative path ``name`` of a consolidated group; groups may be implied by their members."""
+    documents = members.get(name)
+    inner = below(members, name)
+    found = parse_node(documents) if documents is not None else None
+    if found is None:
+        return Found(GroupSpec(attributes={}, zarr_format=2, document={"zarr_format": 2}), inner) if inner else None
+    return found._replace(members=inner) if isinstance(found.spec, GroupSpec) else found
+
+
+def load_children(store: Store, path: str, found: Found) -> list[Child]:
+    """Return all members right below the group ``found`` at ``path``, in one wave of requests."""
+    if found.members is not None:
+        members = found.members
+        return [_attempt(store, path, name, lambda n=name: consolidated_child(members, n)) for name in child_names(members)]
+    prefix = f"{path}/" if path else ""
+    names = found.listing if found.listing is not None else store.list_dir(prefix)
+    folders = [name[:-1] for name in names if name.endswith("/")]
+    documents = _load_documents(store, [f"{prefix}{name}" for name in folders], found.spec.zarr_format)
+    children = [
+        _attempt(store, path, name, lambda n=name, d=loaded: _parse_child(store, f"{prefix}{n}", d))
+        for name, loaded in zip(folders, documents, strict=True)
+    ]
+    return [child for child in children if child.found is not None or child.error is not None]
+
+
+def _attempt(store: Store, path: str, name: str, find: Any) -> Child:
+    try:
+        return Child(name, find())
+    except (MetadataError, UnsupportedError) as error:
+        return Child(name, None, error.at(place_of(store, f"{path}/{name}" if path else name)))
+    except RecursionError:
+        return Child(name, None, MetadataError("the metadata are nested too deeply", where=place_of(store, name)))
+
+
+def _load_documents(store: Store, paths: Sequence[str], zarr_format: int) -> list[dict[str, Any]]:
+    """Fetch the documents of several nodes: those of the group's own format first, the others where they miss."""
+    first = ["zarr.json"] if zarr_format == 3 else [".zarray", ".zattrs"]
+    then = [".zarray", ".zattrs", ".zgroup"] if zarr_format == 3 else ["zarr.json", ".zgroup"]
+    loaded = _fetch_documents(store, paths, first)
+    missing = [at for at, documents in enumerate(loaded) if documents[first[0]] is None]
+    for at, more in zip(missing, _fetch_documents(store, [paths[at] for at in missing], then), strict=True):
+        loaded[at].update(more)
+    return loaded
+
+
+def _fetch_documents(store: Store, paths: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
+    found = iter(store.get_many([Request(f"{path}/{name}") for path in paths for name in names]))
+    return [{name: next(found) for name in names} for _ in paths]
+
+
+def _parse_child(store: Store, path: str, raw: Mapping[str, Any]) -> Found | None:
+    parsed = {name: parse_json(data, name) for name, data in raw.items() if data is not None}
+    documents = NodeDocuments(parsed.get("zarr.json"), parsed.get(".zarray"), parsed.get(".zgroup"), parsed.get(".zattrs"))
+    found = parse_node(documents)
+    if found is None:
+        names = store.list_dir(f"{path}/")
+        if _holds_nodes(store, f"{path}/", names):
+            return Found(GroupSpec(attributes={}, zarr_format=2, document={"zarr_format": 2}), None, names)
+    return found
+
+
+def find_in_parents(store: Store, path: str) -> Found | None:
+    """Return the node as the consolidated metadata of a parent know it, where its own documents are lost or broken."""
+    if not store.supports_consolidated_metadata:
+        return None
+    parts = path.split("/")
+    for depth in range(len(parts) - 1, -1, -1):
+        parent, name = "/".join(parts[:depth]), "/".join(parts[depth:])
+        try:
+            found = _find_consolidated(store, parent)
+        except (MetadataError, UnsupportedError):
+            continue
+        if found is not None and name in found:
+            return consolidated_child(found, name)
+    return None
+
+
+def _find_consolidated(store: Store, path: str) -> Members | None:
+    prefix = f"{path}/" if path else ""
+    document, zmetadata = _load(store, [f"{prefix}zarr.json", f"{prefix}.zmetadata"])
+    if zmetadata is not None:
+        return parse_zmetadata(zmetadata)
+    inner: Any = (document or {}).get("consolidated_metadata")
+    return parse_inline(inner["metadata"]) if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict) else None

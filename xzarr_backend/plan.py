@@ -1,0 +1,238 @@
+"""Which chunks a selection touches, which piece of each, and where the piece goes. Pure arithmetic.
+
+Imports selection and chunk_grids (types). Invariant: the parts of a plan are disjoint in the result and cover it; work
+and memory grow with the sum of the chunks along each dimension, not with their product, until the parts are walked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .chunk_grids import Axis, ChunkGrid, RegularAxis
+from .selection import Indices, Selection
+
+Piece = slice | Indices
+
+
+class Section(NamedTuple):
+    """What one chunk index contributes along one dimension."""
+
+    chunk: int
+    inside: Piece  # of the chunk
+    place: Piece  # of the planned result
+    whole: bool  # the piece is the chunk from end to end
+
+
+class PointGroup(NamedTuple):
+    """The points of a pointwise selection that lie in chunks of equal coords along the pointed dimensions."""
+
+    coords: tuple[int, ...]
+    inside: tuple[Indices, ...]
+    place: Indices
+
+
+class Part(NamedTuple):
+    """``chunk[inside]`` goes to ``result[place]``. ``whole``: the piece is the whole chunk, in order."""
+
+    coords: tuple[int, ...]
+    inside: tuple[Any, ...]
+    place: tuple[Any, ...]
+    whole: bool
+
+
+class Plan(NamedTuple):
+    """All parts of one read or write on one grid.
+
+    ``shape`` is that of the planned result. ``sections`` holds one list per dimension, empty for the ``points``.
+    ``meshes``: more than one dimension is picked by an index array, so pieces must be opened into a mesh.
+    """
+
+    shape: tuple[int, ...]
+    rank: int
+    sections: tuple[list[Section], ...]
+    points: tuple[int, ...]
+    groups: list[PointGroup]
+    meshes: bool
+
+    @property
+    def count(self) -> int:
+        """The number of parts."""
+        counts = [len(along) for axis, along in enumerate(self.sections) if axis not in self.points]
+        return math.prod(counts) * (len(self.groups) if self.points else 1)
+
+    @property
+    def front(self) -> tuple[int, ...] | None:
+        """How to transpose ``chunk[inside]`` to bring the points in front, where NumPy leaves them elsewhere."""
+        if not self.points or self.points[-1] - self.points[0] != len(self.points) - 1 or self.points[0] == 0:
+            return None
+        at = self.points[0]
+        return (at, *range(at), *range(at + 1, len(self.shape)))
+
+    def coords_array(self) -> npt.NDArray[np.int64]:
+        """Return the coords of all parts, shape (count, rank), in the order of `parts`."""
+        if self.points:
+            return np.array([part.coords for part in self._point_parts()], "i8").reshape(-1, self.rank)
+        along = [np.array([section.chunk for section in sections], "i8") for sections in self.sections]
+        mesh = np.meshgrid(*along, indexing="ij") if along else []
+        return np.stack([m.reshape(-1) for m in mesh], axis=1) if mesh else np.zeros((1, 0), "i8")
+
+    def parts(self, *, opened: bool = True) -> Iterator[Part]:
+        """Yield the parts, in C order of the chunks (pointwise: group by group).
+
+        ``opened``: pieces by index arrays along several dimensions are opened into a mesh, ready for NumPy.
+        """
+        if self.points:
+            yield from self._point_parts()
+        elif self.meshes and opened:
+            yield from map(_mesh_part, product(*self.sections))
+        elif not self.rank:
+            yield Part((), (), (), True)
+        else:
+            for combination in product(*self.sections):
+                coords, inside, place, whole = zip(*combination, strict=True)
+                yield Part(coords, inside, place, False not in whole)
+
+    def _point_parts(self) -> Iterator[Part]:
+        others = [axis for axis in range(self.rank) if axis not in self.points]
+        for group in self.groups:
+            for combination in product(*(self.sections[axis] for axis in others)):
+                coords: list[Any] = [0] * self.rank
+                inside: list[Any] = [None] * self.rank
+                for axis, coord, index in zip(self.points, group.coords, group.inside, strict=True):
+                    coords[axis], inside[axis] = coord, index
+                for axis, section in zip(others, combination, strict=True):
+                    coords[axis], inside[axis] = section.chunk, section.inside
+                place = (group.place, *(section.place for section in combination))
+                yield Part(tuple(coords), tuple(inside), place, False)
+
+
+def _mesh_part(combination: tuple[Section, ...]) -> Part:
+    coords, inside, place, _ = zip(*combination, strict=True)
+    return Part(coords, open_mesh(inside), open_mesh(place), False)
+
+
+def open_mesh(pieces: tuple[Piece, ...]) -> tuple[Any, ...]:
+    """Turn pieces along each dimension into arrays that NumPy combines orthogonally."""
+    flat = [_arange(piece) if isinstance(piece, slice) else piece for piece in pieces]
+    return np.ix_(*flat)
+
+
+def _arange(piece: slice) -> Indices:
+    step = piece.step or 1
+    stop = -1 if piece.stop is None else piece.stop  # None appears only in slices that count down to 0
+    return np.arange(piece.start, stop, step)
+
+
+def plan(selection: Selection, grid: ChunkGrid) -> Plan:
+    """Return the plan of ``selection`` on ``grid``."""
+    points = selection.points
+    sections = tuple(
+        [] if place in points else plan_axis(axis, along)
+        for place, (axis, along) in enumerate(zip(selection.axes, grid, strict=True))
+    )
+    groups = _group_points([selection.axes[axis] for axis in points], [grid[axis] for axis in points])  # type: ignore[misc]
+    arrays = sum(isinstance(axis, np.ndarray) for place, axis in enumerate(selection.axes) if place not in points)
+    return Plan(selection.planned_shape, len(selection.axes), sections, points, groups, arrays > 1)
+
+
+def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
+    """Return the sections of one dimension, in the order of the chunks."""
+    if isinstance(chosen, np.ndarray):
+        return _array_sections(chosen, axis)
+    if not chosen:
+        return []
+    if chosen.step < 0:
+        return [_reversed(section, len(chosen)) for section in _range_sections(chosen[::-1], axis)]
+    if chosen.step == 1 and isinstance(axis, RegularAxis):
+        return _contiguous_sections(chosen.start, chosen.stop, axis.step)
+    return _range_sections(chosen, axis)
+
+
+def _contiguous_sections(start: int, stop: int, step: int) -> list[Section]:
+    first, last = start // step, (stop - 1) // step
+    if first == last:
+        low = start - first * step
+        return [Section(first, slice(low, low + stop - start), slice(0, stop - start), stop - start == step)]
+    all_of_it = slice(0, step)
+    offset = start - first * step
+    sections = [Section(first, slice(offset, step), slice(0, step - offset), offset == 0)]
+    for chunk in range(first + 1, last):
+        place = chunk * step - start
+        sections.append(Section(chunk, all_of_it, slice(place, place + step), True))
+    place, size = last * step - start, stop - last * step
+    sections.append(Section(last, slice(0, size), slice(place, place + size), size == step))
+    return sections
+
+
+def _range_sections(chosen: range, axis: Axis) -> list[Section]:
+    first, step = chosen.start, chosen.step
+    sections = []
+    chunk, done = axis.find(first), 0
+    while done < len(chosen):
+        start, size = axis.start(chunk), axis.size(chunk)
+        stop = min(-((first - start - size) // step), len(chosen))  # elements before the chunk's end
+        low = first + done * step - start
+        high = first + (stop - 1) * step - start + 1
+        sections.append(
+            Section(chunk, slice(low, high, step), slice(done, stop), step == 1 and low == 0 and high == size)
+        )
+        done = stop
+        if done < len(chosen):
+            chunk = axis.find(first + done * step)
+    return sections
+
+
+def _reversed(section: Section, count: int) -> Section:
+    place = section.place
+    start, stop = count - 1 - place.start, count - 1 - place.stop  # type: ignore[union-attr]
+    return section._replace(place=slice(start, stop if stop >= 0 else None, -1), whole=False)
+
+
+def _array_sections(chosen: Indices, axis: Axis) -> list[Section]:
+    sections = []
+    chunks = axis.find(chosen)
+    for positions in _runs(chunks):
+        chunk = int(chunks[positions[0]])
+        inside = chosen[positions] - axis.start(chunk)
+        sections.append(Section(chunk, inside, _as_slice(positions), False))
+    return sections
+
+
+def _runs(*keys: npt.NDArray[Any]) -> list[Indices]:
+    """Return, for each distinct combination of ``keys``, the positions where it stands, in their order."""
+    if not keys[0].size:
+        return []
+    sort = np.lexsort(keys[::-1])
+    changes = np.zeros(len(sort) - 1, bool)
+    for key in keys:
+        ordered = key[sort]
+        changes |= ordered[1:] != ordered[:-1]
+    return np.split(sort, np.flatnonzero(changes) + 1)
+
+
+def _as_slice(positions: Indices) -> Piece:
+    """Return a slice in place of positions that follow each other: it needs no gather."""
+    first, last = int(positions[0]), int(positions[-1])
+    if last - first == len(positions) - 1 and (len(positions) < 2 or bool((np.diff(positions) == 1).all())):
+        return slice(first, last + 1)
+    return positions
+
+
+def _group_points(points: list[Indices], axes: list[Axis]) -> list[PointGroup]:
+    if not points:
+        return []
+    chunks = [np.asarray(axis.find(index)) for axis, index in zip(axes, points, strict=True)]
+    groups = []
+    for positions in _runs(*chunks):
+        coords = tuple(int(c[positions[0]]) for c in chunks)
+        inside = tuple(
+            index[positions] - axis.start(c) for index, axis, c in zip(points, axes, coords, strict=True)
+        )
+        groups.append(PointGroup(coords, inside, positions))
+    return groups

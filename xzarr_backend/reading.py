@@ -1,0 +1,25 @@
+"""Reading a selection: plan it, allocate the result once, fill it from chunks or shards.
+
+Imports the rows below, chunk_reading and shard_reading. Invariant: what this returns holds the stored values or the
+fill value of chunks that are not stored; every other case is an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .chunk_reading import Source, allocate, read_chunks
+from .plan import plan
+from .selection import Selection
+from .shard_reading import read_shards
+
+
+def read(source: Source, selection: Selection) -> Any:
+    """Return the planned result of ``selection`` (see `Selection.finish`); raise `ChunkError`."""
+    layout = source.layout
+    planned = plan(selection, layout.grid)
+    target = allocate(planned.shape, layout)
+    if planned.count:
+        (read_chunks if layout.shards is None else read_shards)(source, planned, target)
+        target.report_missing(source)
+    return target.array

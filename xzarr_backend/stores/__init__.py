@@ -1,0 +1,123 @@
+"""Stores: bytes under keys, wherever they lie. `open_store` finds the right one for what a caller hands over.
+
+Imports errors, base and memory; every other store is loaded at its first use. Invariant: nothing above this package
+knows which store it works with. To add one: a file beside this one and a line in `SCHEMES`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from ..errors import XzarrError
+from .base import Buffer, ByteRange, Request, Store, check_key, public_url
+from .memory import MappingStore, MemoryStore
+
+__all__ = [
+    "SCHEMES",
+    "Buffer",
+    "ByteRange",
+    "MappingStore",
+    "MemoryStore",
+    "Request",
+    "Store",
+    "check_key",
+    "open_store",
+    "public_url",
+]
+
+MODES = ("r", "r+", "a", "a-", "w", "w-")
+
+Opener = Callable[[str, bool, dict[str, Any]], Store]  # (url, read_only, storage_options)
+
+# "module:attribute" of the opener of a scheme; fsspec opens the schemes that are not listed
+SCHEMES: dict[str, str] = {
+    "file": "xzarr_backend.stores:open_path",
+    "local": "xzarr_backend.stores:open_path",
+}
+FSSPEC = "xzarr_backend.stores.fsspec:open_url"
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
+
+
+def open_store(store: Any, *, mode: str = "r", storage_options: Mapping[str, Any] | None = None) -> Store:
+    """Return the store that ``store`` stands for; mode "r" makes it read-only, all other modes writable.
+
+    ``store`` is a path (a zip archive where it ends in ``.zip`` or is one), a URL, an fsspec mapper, a mapping of keys
+    to bytes, a store of this package (returned as it is), or one of zarr-python, icechunk or obstore. For URLs,
+    ``storage_options`` go to fsspec. Nothing needs to exist yet. Raise `XzarrError` for anything else,
+    `UnsupportedError` for an unknown scheme.
+    """
+    if mode not in MODES:
+        raise XzarrError(f"mode {mode!r} is not known", hint=f"known are {', '.join(MODES)}")
+    options = dict(storage_options or {})
+    if isinstance(store, str | os.PathLike):
+        return _open_url(os.fspath(store), mode == "r", options)
+    if options:
+        raise XzarrError(
+            f"storage_options are for URLs; a {type(store).__name__} takes none",
+            hint="give them to whoever made the store, or pass a URL",
+        )
+    return store if isinstance(store, Store) else _adapt(store, mode == "r")
+
+
+def _open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
+    if not isinstance(url, str):
+        raise XzarrError(f"a path of bytes is not a store: {url!r}", hint="decode it with os.fsdecode")
+    if not url:
+        raise XzarrError("the path of the store is empty", hint='the folder you are in is "."')
+    found = _URL.match(url)
+    if found is None:
+        return open_path(url, read_only, options)
+    chained = "::" in url
+    return _load(FSSPEC if chained else SCHEMES.get(found[1].lower(), FSSPEC))(url, read_only, options)
+
+
+def open_path(url: str, read_only: bool, options: dict[str, Any]) -> Store:
+    """Open a folder or a zip archive of the local file system, given by its path or a ``file://`` URL."""
+    path = re.sub(r"^(file|local)://", "", url)
+    if options:
+        raise XzarrError("storage_options are for URLs; a local path takes none", where=path)
+    path = os.path.expanduser(path)
+    if os.path.isfile(path):
+        if not path.lower().endswith(".zip") and not zipfile.is_zipfile(path):
+            raise XzarrError(
+                "this is a file, neither a folder nor a zip archive",
+                where=path,
+                hint="give the folder that holds zarr.json, .zgroup or .zarray",
+            )
+    elif os.path.isdir(path) or not path.lower().endswith(".zip"):
+        from .local import LocalStore
+
+        return LocalStore(path, read_only=read_only)
+    from .zip import ZipStore
+
+    return ZipStore(path, read_only=read_only)
+
+
+def _adapt(store: Any, read_only: bool) -> Store:
+    if hasattr(store, "fs") and hasattr(store, "root") and isinstance(store, Mapping):
+        from .fsspec import open_mapper
+
+        return open_mapper(store, read_only)
+    if isinstance(store, Mapping):
+        return MappingStore(store, read_only=read_only)
+    from .foreign import adapt
+
+    found = adapt(store, read_only)
+    if found is None:
+        raise XzarrError(
+            f"a {type(store).__module__}.{type(store).__qualname__} is not a store",
+            hint="pass a path, a URL, a mapping of keys to bytes, or a store of this package, zarr-python or obstore",
+        )
+    return found
+
+
+def _load(target: str) -> Opener:
+    module, _, attribute = target.partition(":")
+    found: Opener = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,95 @@
+"""Requests that run at the same time, and requests that are tried again.
+
+Imports errors and base; fsspec and aiohttp only where they are in use. Invariant: all asynchronous stores share fsspec's
+own loop, which is started by the first of them; nothing here waits for more than `WINDOW` requests of one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ..errors import XzarrError
+from .base import Request
+
+WINDOW = 32  # requests in flight per call of get_many
+TRIES = 3
+PAUSE = 0.1  # seconds before the second try; doubled before the third
+
+T = TypeVar("T")
+
+
+def on_loop(coroutine: Coroutine[Any, Any, T], loop: Any = None) -> T:
+    """Run a coroutine on ``loop`` (None: fsspec's own) and return its result; works inside other running loops."""
+    if loop is None:
+        from fsspec.asyn import get_loop
+
+        loop = get_loop()
+    if asyncio._get_running_loop() is loop:
+        coroutine.close()
+        raise XzarrError("a store cannot be read from within fsspec's own loop", hint="use a thread")
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def in_windows(fetch: Callable[[Request], Coroutine[Any, Any, T]], requests: Sequence[Request]) -> list[T]:
+    """Return ``fetch`` of every request in their order, at most `WINDOW` at once; the first error ends the rest."""
+    found: list[Any] = [None] * len(requests)
+    waiting = iter(enumerate(requests))
+
+    async def work() -> None:
+        for place, request in waiting:
+            found[place] = await fetch(request)
+
+    tasks = [asyncio.ensure_future(work()) for _ in range(min(WINDOW, len(requests)))]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    return found
+
+
+def retried(call: Callable[[], T]) -> T:
+    """Return what ``call`` returns; after a transient error it is called again, three times in all."""
+    for attempt in range(TRIES - 1):
+        try:
+            return call()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            time.sleep(PAUSE * 2**attempt)
+    return call()
+
+
+async def retried_async(call: Callable[[], Awaitable[T]]) -> T:
+    """Do what `retried` does, for a call that is awaited."""
+    for attempt in range(TRIES - 1):
+        try:
+            return await call()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            await asyncio.sleep(PAUSE * 2**attempt)
+    return await call()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same request may well succeed now: a connection that was reset, or too slow."""
+    if isinstance(error, ConnectionRefusedError):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    aiohttp = sys.modules.get("aiohttp")
+    if aiohttp is None or isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | aiohttp.ClientOSError)

@@ -1,0 +1,189 @@
+"""What stores on a local file system share: replacing a file in one step, and locks.
+
+Imports errors and base. Invariant: a file appears under its name whole or not at all; whatever a writer leaves behind
+when it is killed has a name of its own that no listing shows.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
+from functools import cache
+from weakref import WeakValueDictionary
+
+from ..errors import UnsupportedError, XzarrError
+
+OURS = ".xzarr-"  # names that begin so are never listed
+LOCK_FILE = ".xzarr-lock"
+LEFTOVER = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
+DAY = 86_400.0  # seconds
+
+_NO_FLOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EISDIR}
+
+
+@cache
+def _host() -> str:
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+
+
+def temporary_name() -> str:
+    """Return a new name for a file that is being written; it names host and process, so that `is_leftover` can tell."""
+    return f"{OURS}{_host()}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
+
+
+def is_leftover(name: str, modified: float) -> bool:
+    """Return whether a temporary file is nobody's any more: its process has ended, or it is more than a day old."""
+    found = LEFTOVER.fullmatch(name)
+    if found is None:
+        return False
+    if time.time() - modified > DAY:
+        return True
+    return found[1] == _host() and not _lives(int(found[2]))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_all(descriptor: int, view: memoryview) -> None:
+    """Write the whole of ``view``, however many calls it takes."""
+    written = os.write(descriptor, view)
+    while written < len(view):
+        written += os.write(descriptor, view[written:])
+
+
+def sync_folder(folder: str) -> None:
+    """Wait until the names in ``folder`` are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FolderLock(AbstractContextManager["FolderLock"]):
+    """Excludes every other holder, in this process and in others, of the lock of one folder (made if missing).
+
+    The lock sits on the folder itself, because a lock on a file that is replaced protects nothing. Where the file
+    system refuses that (NFS), a lock file in the folder takes its place. Hold one at a time: objects in one folder
+    share it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._descriptor = -1
+
+    def __enter__(self) -> FolderLock:
+        while True:
+            os.makedirs(self.folder, exist_ok=True)
+            descriptor = _locked(self.folder)
+            if _still_named(descriptor, self.folder):
+                self._descriptor = descriptor
+                return self
+            os.close(descriptor)  # the folder was removed while we waited
+
+    def __exit__(self, *error: object) -> None:
+        import fcntl
+
+        descriptor, self._descriptor = self._descriptor, -1
+        # closing alone would not do after a fork: the child's copy of the descriptor keeps the lock
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _locked(folder: str) -> int:
+    try:
+        return _flock(os.open(folder, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno not in _NO_FLOCK:
+            raise
+    try:
+        return _flock(os.open(f"{folder}/{LOCK_FILE}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    except OSError as error:
+        if error.errno not in _NO_FLOCK:
+            raise
+        raise UnsupportedError(
+            "the file system offers no locks", where=folder, hint="let each task write whole chunks or shards"
+        ) from error
+
+
+def _flock(descriptor: int) -> int:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _still_named(descriptor: int, folder: str) -> bool:
+    held = os.fstat(descriptor)
+    for path in (folder, f"{folder}/{LOCK_FILE}"):
+        try:
+            if os.path.samestat(held, os.stat(path)):
+                return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+class _ThreadLock(AbstractContextManager["_ThreadLock"]):
+    """A lock that a weak table may hold."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> _ThreadLock:
+        self._lock.acquire()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+_thread_locks: WeakValueDictionary[tuple[Hashable, str], _ThreadLock] = WeakValueDictionary()
+_guard = threading.Lock()
+
+
+def thread_lock(place: Hashable, key: str) -> _ThreadLock:
+    """Return the one lock of this process for the object ``key`` at ``place``."""
+    with _guard:
+        lock = _thread_locks.get((place, key))
+        if lock is None:
+            lock = _thread_locks[place, key] = _ThreadLock()
+        return lock
+
+
+def _forget_locks() -> None:
+    global _guard
+    _guard = threading.Lock()  # the thread that held it does not exist in a forked child
+    _thread_locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
+
+
+def outside(where: str) -> XzarrError:
+    """Return the error for a write that a symbolic link would lead out of the store."""
+    return XzarrError(
+        "a symbolic link leads out of the store; nothing is written through it",
+        where=where,
+        hint="open the folder that the link points to",
+    )

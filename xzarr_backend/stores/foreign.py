@@ -1,0 +1,372 @@
+"""Stores of other packages, known by what they can do: zarr-python and icechunk (asynchronous), obstore.
+
+Imports errors, base, concurrency and fsspec (ours); the packages themselves are imported when one of their stores is
+used. Invariant: a store that is handed over keeps its own rules (read-only, no listing, no consolidated metadata).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+import uuid
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+from ..errors import UnsupportedError
+from .base import (
+    Buffer,
+    ByteRange,
+    Request,
+    Store,
+    merge_requests,
+    public_url,
+    slice_buffer,
+    split_answers,
+    view_of,
+)
+from .concurrency import in_windows, on_loop, retried, retried_async
+from .fsspec import GAP, LARGEST_READ, FsspecStore
+
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
+
+
+def adapt(store: Any, read_only: bool) -> Store | None:
+    """Return a store of ours that works with a foreign ``store``, None when it is nothing that is known here."""
+    if type(store).__module__.partition(".")[0] == "obstore":
+        return ObstoreStore(store, read_only=read_only)
+    if not (inspect.iscoroutinefunction(getattr(store, "get", None)) and hasattr(store, "list_dir")):
+        return None
+    if type(store).__name__ == "FsspecStore" and hasattr(store, "fs"):
+        # its sessions belong to another loop; the same place through our own is simpler, and faster
+        return FsspecStore(store.fs, store.path, read_only=read_only or store.read_only)
+    return AsyncStore(store, read_only=read_only)
+
+
+class AsyncStore(Store):
+    """A store with the asynchronous ``get(key, prototype, byte_range)`` of zarr-python 3."""
+
+    concurrent = True
+
+    def __init__(self, inner: Any, *, read_only: bool = False) -> None:
+        self.inner = inner
+        self.read_only = read_only or bool(getattr(inner, "read_only", False))
+        self.supports_consolidated_metadata = bool(getattr(inner, "supports_consolidated_metadata", True))
+        self.shared_between_processes = "Memory" not in type(inner).__name__
+        self.url = public_url(str(inner))
+        self._zarr = _zarr_words(self.url)
+
+    def __reduce__(self) -> Any:
+        return _reopen, (type(self), self.inner, self.read_only)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncStore) and bool(self.inner == other.inner)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
+        """Return the object or its range."""
+        return on_loop(self._fetch(Request(key, byte_range)))
+
+    def get_many(self, requests: Sequence[Request]) -> list[Buffer | None]:
+        """Return what `get` returns for all requests, concurrently; neighbouring ranges share one request."""
+        merged, pieces = merge_requests(requests, GAP, LARGEST_READ)
+        return split_answers(on_loop(in_windows(self._fetch, merged)), pieces)
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Store the object."""
+        self.check_writable()
+        on_loop(self.inner.set(key, self._zarr.buffer(value)))
+
+    def set_if_absent(self, key: str, value: Buffer) -> bool:
+        """Store the object unless there is one; whether that is one step is for the inner store to say."""
+        self.check_writable()
+        if on_loop(self.inner.exists(key)):
+            return False
+        on_loop(self.inner.set_if_not_exists(key, self._zarr.buffer(value)))
+        stored = self.get(key)  # it does not say who came first
+        return stored is not None and view_of(stored) == view_of(value)
+
+    def delete(self, key: str) -> None:
+        """Delete the object."""
+        self.check_writable()
+        try:
+            on_loop(self.inner.delete(key))
+        except _MISSING:
+            pass
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete all objects below ``prefix``."""
+        self.check_writable()
+        for key, _ in list(self.walk(prefix)):
+            self.delete(key)
+        if prefix and hasattr(self.inner, "delete_dir"):
+            on_loop(self.inner.delete_dir(prefix[:-1]))  # folders that are empty now
+
+    def list_dir(self, prefix: str) -> list[str]:
+        """Return the names below ``prefix``. A name is asked for as an object: what is none holds further names."""
+        self._check_listing()
+        return on_loop(self._names(prefix))
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """Yield every key below ``prefix``; the sizes are not known."""
+        self._check_listing()
+        for key in on_loop(_collected(self.inner.list_prefix(prefix))):
+            if key.startswith(prefix):
+                yield key, None
+
+    def size(self, key: str) -> int | None:
+        """Return the object's size in bytes."""
+        try:
+            return int(on_loop(self.inner.getsize(key)))
+        except _MISSING:
+            return None
+
+    def _check_listing(self) -> None:
+        if not getattr(self.inner, "supports_listing", True):
+            raise UnsupportedError("this store cannot be listed", where=self.url)
+
+    async def _names(self, prefix: str) -> list[str]:
+        names = {name.strip("/") for name in await _collected(self.inner.list_dir(prefix[:-1]))} - {""}
+        requests = [Request(name) for name in sorted(names)]
+
+        async def marked(request: Request) -> str:
+            return request.key if await self.inner.exists(prefix + request.key) else request.key + "/"
+
+        return sorted(await in_windows(marked, requests))
+
+    async def _fetch(self, request: Request) -> Buffer | None:
+        return await retried_async(lambda: self._fetch_once(*request))
+
+    async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
+        if wanted is not None and wanted.length == 0:
+            return b"" if await self.inner.exists(key) else None
+        try:
+            found = await self.inner.get(key, self._zarr.prototype, self._zarr.byte_range(wanted))
+        except _MISSING:
+            return None
+        if found is None or wanted is None:
+            return _bytes_of(found)
+        data = _bytes_of(found)
+        if wanted.start >= 0:
+            return slice_buffer(data, ByteRange(0, wanted.length))
+        if len(data) < -wanted.start:  # shorter than the suffix: some stores count wrongly then
+            data = _bytes_of(await self.inner.get(key, self._zarr.prototype, None))
+            return None if data is None else slice_buffer(data, wanted)
+        return slice_buffer(data, ByteRange(0, wanted.length))
+
+
+class _zarr_words:  # noqa: N801 - a small namespace
+    """The classes of zarr-python that its stores want to be spoken to with."""
+
+    def __init__(self, where: str) -> None:
+        try:
+            from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+            from zarr.core.buffer import default_buffer_prototype
+        except ImportError as error:
+            raise UnsupportedError(
+                "a store of this kind needs the package 'zarr', which is not installed",
+                where=where,
+                hint="try: pip install zarr",
+            ) from error
+        self.prototype = default_buffer_prototype()
+        self._offset, self._range, self._suffix = OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+
+    def buffer(self, value: Buffer) -> Any:
+        """Return ``value`` as a buffer of zarr-python."""
+        return self.prototype.buffer.from_bytes(bytes(view_of(value)))
+
+    def byte_range(self, wanted: ByteRange | None) -> Any:
+        """Return a byte range as zarr-python spells it."""
+        if wanted is None:
+            return None
+        start, length = wanted
+        if start < 0:
+            return self._suffix(-start)
+        return self._offset(start) if length is None else self._range(start, start + length)
+
+
+def _bytes_of(found: Any) -> Buffer:
+    return None if found is None else view_of(found.as_numpy_array())
+
+
+async def _collected(names: Any) -> list[str]:
+    return [name async for name in names]
+
+
+class ObstoreStore(Store):
+    """A store of obstore."""
+
+    def __init__(self, inner: Any, *, read_only: bool = False) -> None:
+        self.inner = inner
+        self.read_only = read_only
+        kind = type(inner).__name__
+        self.concurrent = kind not in ("MemoryStore", "LocalStore")
+        self.shared_between_processes = kind != "MemoryStore"
+        self.url = public_url(f"obstore:{inner!r}" if kind in ("MemoryStore", "LocalStore") else _place(inner))
+        self._token: str | None = None
+
+    def __reduce__(self) -> Any:
+        return _reopen, (type(self), self.inner, self.read_only)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObstoreStore) and bool(self.inner is other.inner or self.inner == other.inner)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    @property
+    def identity(self) -> Hashable:
+        """A digest of what the store is made of; one of its own where it lives in memory."""
+        if self._token is None:
+            try:
+                self._token = hashlib.blake2b(pickle.dumps(self.inner), digest_size=16).hexdigest()
+            except TypeError:
+                self._token = uuid.uuid4().hex
+        return self._token
+
+    def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
+        """Return the object or its range."""
+        return retried(lambda: self._fetch_now(key, byte_range))
+
+    def get_many(self, requests: Sequence[Request]) -> list[Buffer | None]:
+        """Return what `get` returns for all requests, concurrently; neighbouring ranges share one request."""
+        merged, pieces = merge_requests(requests, GAP, LARGEST_READ)
+        if not self.concurrent:
+            return split_answers([self.get(key, wanted) for key, wanted in merged], pieces)
+        return split_answers(on_loop(in_windows(self._fetch, merged)), pieces)
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Store the object."""
+        import obstore
+
+        self.check_writable()
+        obstore.put(self.inner, key, bytes(view_of(value)))
+
+    def set_if_absent(self, key: str, value: Buffer) -> bool:
+        """Store the object unless there is one, in one step."""
+        import obstore
+
+        self.check_writable()
+        try:
+            obstore.put(self.inner, key, bytes(view_of(value)), mode="create")
+        except Exception as error:
+            if type(error).__name__ not in ("AlreadyExistsError", "FileExistsError"):
+                raise
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """Delete the object."""
+        import obstore
+
+        self.check_writable()
+        try:
+            obstore.delete(self.inner, key)
+        except Exception as error:
+            if not _is_missing(error):
+                raise
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete all objects below ``prefix``."""
+        import obstore
+
+        self.check_writable()
+        keys = [key for key, _ in self.walk(prefix)]
+        if keys:
+            obstore.delete(self.inner, keys)
+
+    def list_dir(self, prefix: str) -> list[str]:
+        """Return the names below ``prefix``."""
+        import obstore
+
+        found = obstore.list_with_delimiter(self.inner, prefix or None)
+        names = {path.rstrip("/").rpartition("/")[2] + "/" for path in found["common_prefixes"]}
+        names |= {item["path"].rpartition("/")[2] for item in found["objects"] if item["path"].startswith(prefix)}
+        return sorted(names)
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """Yield key and size of every object below ``prefix``."""
+        import obstore
+
+        for batch in obstore.list(self.inner, prefix or None):
+            for item in batch:
+                if item["path"].startswith(prefix):
+                    yield item["path"], item["size"]
+
+    def size(self, key: str) -> int | None:
+        """Return the object's size in bytes."""
+        import obstore
+
+        try:
+            return int(obstore.head(self.inner, key)["size"])
+        except Exception as error:
+            if not _is_missing(error):
+                raise
+            return None
+
+    def _fetch_now(self, key: str, wanted: ByteRange | None) -> Buffer | None:
+        import obstore
+
+        if wanted is not None and wanted.length == 0:
+            return None if self.size(key) is None else b""
+        try:
+            data = obstore.get(self.inner, key, options=_options(wanted)).bytes()
+        except Exception as error:
+            return self._nothing(key, wanted, error)
+        return _cut(data, wanted)
+
+    async def _fetch(self, request: Request) -> Buffer | None:
+        return await retried_async(lambda: self._fetch_once(*request))
+
+    async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
+        import obstore
+
+        if wanted is not None and wanted.length == 0:
+            return None if self.size(key) is None else b""
+        try:
+            answer = await obstore.get_async(self.inner, key, options=_options(wanted))
+            data = await answer.bytes_async()
+        except Exception as error:
+            return self._nothing(key, wanted, error)
+        return _cut(data, wanted)
+
+    def _nothing(self, key: str, wanted: ByteRange | None, error: Exception) -> bytes | None:
+        """Return what an error stands for: no object (None), a range behind its end (nothing); else raise it."""
+        if _is_missing(error):
+            return None
+        if wanted is None or wanted.start == 0:
+            raise error
+        size = self.size(key)
+        if size is None or (wanted.start < size if wanted.start > 0 else size > 0):
+            raise error
+        return b""
+
+
+def _place(inner: Any) -> str:
+    config = getattr(inner, "config", None) or {}
+    place = config.get("bucket") or config.get("container_name") or getattr(inner, "url", "")
+    return f"obstore:{type(inner).__name__}({place!r}, prefix={getattr(inner, 'prefix', None)!r})"
+
+
+def _options(wanted: ByteRange | None) -> dict[str, Any] | None:
+    if wanted is None:
+        return None
+    start, length = wanted
+    if start < 0:
+        return {"range": {"suffix": -start}}
+    return {"range": {"offset": start} if length is None else (start, start + length)}
+
+
+def _cut(data: Any, wanted: ByteRange | None) -> Buffer:
+    view = memoryview(data)
+    return view if wanted is None or wanted.start >= 0 else slice_buffer(view, ByteRange(0, wanted.length))
+
+
+def _is_missing(error: Exception) -> bool:
+    return isinstance(error, FileNotFoundError | IsADirectoryError) or type(error).__name__ == "NotFoundError"
+
+
+def _reopen(kind: Any, inner: Any, read_only: bool) -> Any:
+    return kind(inner, read_only=read_only)

@@ -1,0 +1,210 @@
+"""The records of a zip archive: finding its entries, and writing archives of stored entries.
+
+Imports errors, base and files. Invariant: nothing that a directory claims (offset, size) is trusted before it was
+compared with the file. Source: PKWARE APPNOTE 6.3, sections 4.3 and 4.5.3 (ZIP64).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+import threading
+import time
+import zipfile
+import zlib
+
+from ..errors import XzarrError
+from .base import Buffer
+from .files import temporary_name
+
+STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR64 = struct.Struct("<4sIQI")
+_BIG, _MANY = 0xFFFFFFFF, 0xFFFF
+_UTF8 = 0x800
+_COPIED = 1 << 22  # bytes per step when an entry is copied
+
+_tokens = itertools.count()
+
+
+class ArchiveFile:
+    """An open file; it is closed when the last entry that lies in it is forgotten."""
+
+    def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
+        self.descriptor = -1
+        self.descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+        self.path = path
+        self.token = next(_tokens)
+        self._size = os.fstat(self.descriptor).st_size
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+    def size(self) -> int:
+        """Return the size in bytes when the file was opened or last written to."""
+        return self._size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return ``length`` bytes at ``offset``, less where the file ends."""
+        parts = []
+        while length > 0 and (data := os.pread(self.descriptor, length, offset)):
+            parts.append(data)
+            offset, length = offset + len(data), length - len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def append(self, *views: Buffer) -> None:
+        """Write ``views`` at the end; when that fails, the next call writes over what got there."""
+        end = self._size
+        for view in views:
+            rest = memoryview(view)
+            while rest:
+                written = os.pwrite(self.descriptor, rest, end)
+                end, rest = end + written, rest[written:]
+        self._size = end
+
+
+class Entry:
+    """Where one object lies: ``offset`` of its local header, ``packed`` bytes there, ``size`` when unpacked."""
+
+    __slots__ = ("_data", "crc", "encrypted", "file", "method", "modified", "offset", "packed", "size")
+
+    def __init__(
+        self, file: ArchiveFile, offset: int, method: int, sizes: tuple[int, int], crc: int, modified: tuple[int, int]
+    ) -> None:
+        self.file, self.offset, self.method = file, offset, method
+        self.packed, self.size = sizes
+        self.crc, self.modified = crc, modified
+        self.encrypted = False
+        self._data: int | None = None
+
+    def data_offset(self) -> int | None:
+        """Return where the data begin: only the local header knows. None when there is no such header."""
+        if self._data is None:
+            header = self.file.read(self.offset, _LOCAL.size)
+            if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
+                return None
+            name, extra = struct.unpack_from("<2H", header, 26)
+            self._data = self.offset + _LOCAL.size + name + extra
+        return self._data
+
+
+def read_entries(path: str) -> dict[str, Entry]:
+    """Return the entries of the archive by name, none when there is no file; of equal names the last one counts.
+
+    Raise `XzarrError` when the file is no zip archive.
+    """
+    try:
+        file = ArchiveFile(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    if file.size() == 0:
+        return {}  # made by a caller that reserves a name, such as tempfile
+    try:
+        with zipfile.ZipFile(os.fdopen(os.dup(file.descriptor), "rb")) as archive:
+            found = archive.infolist()
+    except (zipfile.BadZipFile, IsADirectoryError, UnicodeDecodeError, struct.error, NotImplementedError) as error:
+        raise XzarrError(f"not a zip archive, or a damaged one: {error}", where=path) from error
+    entries = {}
+    for info in found:
+        if not info.filename.endswith("/"):
+            entries[info.filename.removeprefix("./").lstrip("/")] = _entry(file, info)
+    return entries
+
+
+def _entry(file: ArchiveFile, info: zipfile.ZipInfo) -> Entry:
+    sizes = info.compress_size, info.file_size
+    entry = Entry(file, info.header_offset, info.compress_type, sizes, info.CRC, _dos_time(info.date_time))
+    entry.encrypted = bool(info.flag_bits & 1)
+    return entry
+
+
+def _dos_time(when: tuple[int, ...]) -> tuple[int, int]:
+    year, month, day, hour, minute, second = when[:6]
+    return hour << 11 | minute << 5 | second // 2, max(year - 1980, 0) << 9 | month << 5 | day
+
+
+class ZipWriter:
+    """Writes an archive into a temporary file beside ``path``; `finish` gives it that name. Safe with threads."""
+
+    def __init__(self, path: str) -> None:
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        self.file = ArchiveFile(f"{folder}/{temporary_name()}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self.entries: dict[str, Entry] = {}
+        self._lock = threading.Lock()
+
+    def add(self, name: str, view: memoryview) -> Entry:
+        """Write ``view`` as a stored entry."""
+        when = _dos_time(time.localtime())
+        crc = zlib.crc32(view)
+        with self._lock:
+            entry = Entry(self.file, self.file.size(), STORED, (len(view), len(view)), crc, when)
+            self.file.append(_local_header(name, entry), view)
+            self.entries[name] = entry
+        return entry
+
+    def copy(self, name: str, entry: Entry) -> None:
+        """Write an entry of another archive as it is, compressed or not."""
+        start = entry.data_offset()
+        if start is None or start + entry.packed > entry.file.size() or entry.encrypted:
+            raise XzarrError(f"entry {name!r} is damaged or encrypted and cannot be copied", where=entry.file.path)
+        with self._lock:
+            sizes = entry.packed, entry.size
+            copied = Entry(self.file, self.file.size(), entry.method, sizes, entry.crc, entry.modified)
+            self.file.append(_local_header(name, copied))
+            for done in range(0, entry.packed, _COPIED):
+                self.file.append(entry.file.read(start + done, min(_COPIED, entry.packed - done)))
+            self.entries[name] = copied
+
+    def finish(self, path: str) -> None:
+        """Write the directory, and let the file take the archive's name."""
+        start = self.file.size()
+        headers = b"".join(_central_header(name, entry) for name, entry in self.entries.items())
+        os.ftruncate(self.file.descriptor, start)  # a failed write may have left bytes there
+        self.file.append(headers, _end(len(self.entries), start, len(headers)))
+        os.replace(self.file.path, path)
+
+    def discard(self) -> None:
+        """Remove the temporary file; what was read from it stays readable."""
+        os.unlink(self.file.path)
+
+
+def _local_header(name: str, entry: Entry) -> bytes:
+    raw, flags = _encoded(name)
+    large = entry.size >= _BIG or entry.packed >= _BIG
+    extra = struct.pack("<2H2Q", 1, 16, entry.size, entry.packed) if large else b""
+    sizes = (_BIG, _BIG) if large else (entry.packed, entry.size)
+    version = 45 if large else 20
+    fields = (version, flags, entry.method, *entry.modified, entry.crc, *sizes, len(raw), len(extra))
+    return _LOCAL.pack(b"PK\3\4", *fields) + raw + extra
+
+
+def _central_header(name: str, entry: Entry) -> bytes:
+    raw, flags = _encoded(name)
+    numbers = (entry.size, entry.packed, entry.offset)
+    large = [n for n in numbers if n >= _BIG]
+    extra = struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
+    size, packed, offset = (min(n, _BIG) for n in numbers)
+    version = 45 if large else 20
+    fields = (0x300 | version, version, flags, entry.method, *entry.modified, entry.crc, packed, size)
+    mode = 0o100644 << 16
+    return _CENTRAL.pack(b"PK\1\2", *fields, len(raw), len(extra), 0, 0, 0, mode, offset) + raw + extra
+
+
+def _end(count: int, start: int, size: int) -> bytes:
+    end = _END.pack(b"PK\5\6", 0, 0, min(count, _MANY), min(count, _MANY), min(size, _BIG), min(start, _BIG), 0)
+    if count < _MANY and size < _BIG and start < _BIG:
+        return end
+    end64 = _END64.pack(b"PK\6\6", 44, 0x300 | 45, 45, 0, 0, count, count, size, start)
+    return end64 + _LOCATOR64.pack(b"PK\6\7", 0, start + size, 1) + end
+
+
+def _encoded(name: str) -> tuple[bytes, int]:
+    raw = name.encode()
+    return raw, 0 if name.isascii() else _UTF8

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from .chunk_grids import ChunkGrid
 from .chunk_reading import Source
 from .codec_objects import report_codecs
-from .errors import SelectionError
+from .errors import MetadataError, ReadOnlyError, SelectionError, UnsupportedError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
 from .index_cache import IndexCache
@@ -35,6 +35,7 @@ from .selection import (
 )
 from .spec import JSON, ArraySpec
 from .stores.base import Store
+from .writing import Destination, write
 
 MAX_CHUNK_NBYTES = 4 * 2**30
 
@@ -44,7 +45,8 @@ class Options(NamedTuple):
 
     ``missing``: what chunks that are not stored are: "fill", "warn" or "raise". ``max_chunk_bytes``: the most memory
     that one decoded chunk may take. ``quirks``: whose ways of writing are assumed where metadata cannot tell.
-    ``allow_codecs``: names of codecs that are refused otherwise because they execute code. ``writable``: mode.
+    ``allow_codecs``: names of codecs that are refused otherwise because they execute code. ``writable``: whether the
+    mode allows writing. ``write_empty_chunks``: chunks of nothing but the fill value are stored too.
     """
 
     missing: str = "fill"
@@ -53,6 +55,7 @@ class Options(NamedTuple):
     strict: bool = False
     allow_codecs: frozenset[str] = frozenset()
     writable: bool = False
+    write_empty_chunks: bool = False
 
 
 class Array:
@@ -186,8 +189,6 @@ class Array:
     @cached_property
     def layout(self) -> Layout:
         """The compiled codecs; raise `MetadataError` or `UnsupportedError` where they cannot be."""
-        from .errors import MetadataError, UnsupportedError
-
         try:
             return compile_layout(self.spec, self.path, self.options.allow_codecs)
         except (MetadataError, UnsupportedError) as error:
@@ -210,6 +211,23 @@ class Array:
         key, fields = split_fields(key)
         values = self.read(parse_basic(key, self.shape))
         return values if fields is None else self._pick(values, fields)
+
+    def write(self, selection: Selection, values: Any) -> None:
+        """Write ``values``, which broadcast to the shape of a parsed selection."""
+        if not self.options.writable:
+            raise ReadOnlyError("the array was opened for reading", where=self.where, hint='open it with mode="r+"')
+        self.store.check_writable()
+        options = self.options
+        destination = Destination(
+            self.store, self.layout, self.shape, self.where, options.max_chunk_bytes, options.write_empty_chunks
+        )
+        write(destination, selection, np.asarray(values, self.dtype))
+        if "_source" in self.__dict__:
+            self._source.indexes.clear()  # shards were replaced
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        """Write ``values`` at ``key``, with NumPy's meaning."""
+        self.write(parse_basic(key, self.shape), values)
 
     def _pick(self, values: Any, fields: Any) -> Any:
         names = self.dtype.names or ()
@@ -299,3 +317,7 @@ class Indexer:
     def __getitem__(self, key: Any) -> Any:
         """Return the selected values."""
         return self._array.read(_PARSERS[self._way](self._array, key))
+
+    def __setitem__(self, key: Any, values: Any) -> None:
+        """Write ``values``, which broadcast to the selection."""
+        self._array.write(_PARSERS[self._way](self._array, key), values)

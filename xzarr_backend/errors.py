@@ -49,6 +49,10 @@ class NodeNotFoundError(XzarrError, FileNotFoundError):
     """Nothing, or the other kind of node, is stored at this path."""
 
 
+class MemberNotFoundError(NodeNotFoundError, KeyError):
+    """A group has no member of this name."""
+
+
 class NodeExistsError(XzarrError, FileExistsError):
     """A node is already stored at this path and ``overwrite`` was not asked for."""
 
@@ -86,3 +90,7 @@ class ChunkError(XzarrError, OSError):
 
 class ReadOnlyError(XzarrError, PermissionError):
     """A write to a read-only store, or to a node opened with mode "r"."""
+
+
+class SkippedNodeWarning(UserWarning):
+    """A member of a group was skipped because its metadata cannot be read."""

@@ -7,7 +7,7 @@ by chunk shape; building it does no I/O and fails with `MetadataError` or `Unsup
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,14 @@ class Layout:
     """
 
     def __init__(
-        self, grid: ChunkGrid, key: KeyFunction, dtype: DataType, fill: Any, codecs: Sequence[Named], depth: int = 0
+        self,
+        grid: ChunkGrid,
+        key: KeyFunction,
+        dtype: DataType,
+        fill: Any,
+        codecs: Sequence[Named],
+        allow: Collection[str] = (),
+        depth: int = 0,
     ) -> None:
         self.grid, self.key = grid, key
         self.data_type, self.dtype = dtype, dtype.numpy
@@ -50,7 +57,8 @@ class Layout:
         self.zero_fill = _is_zero(fill, dtype.numpy)
         self.codecs = tuple(codecs)
         self.chunk_nbytes = math.prod(grid.largest_chunk) * dtype.numpy.itemsize
-        self._chain = split_chain(codecs)
+        self._chain = split_chain(codecs, allow)
+        self._allow = allow
         self._depth = depth
         self._pipelines: dict[tuple[int, ...], Pipeline] = {}
         self._shards: dict[tuple[int, ...], Shards | None] = {}
@@ -63,7 +71,7 @@ class Layout:
         """Return the pipeline for stored objects of ``shape``."""
         pipeline = self._pipelines.get(shape)
         if pipeline is None:
-            pipeline = self._pipelines[shape] = compile_pipeline(self.codecs, self._chunk_spec(shape))
+            pipeline = self._pipelines[shape] = compile_pipeline(self.codecs, self._chunk_spec(shape), self._allow)
         return pipeline
 
     def shards_for(self, shape: tuple[int, ...]) -> Shards | None:
@@ -84,7 +92,7 @@ class Layout:
         if self._depth >= MAX_NESTING:
             raise MetadataError(f"shards are nested more than {MAX_NESTING} deep")
         sharding = parse_sharding(self._chain.serializer.configuration, spec)
-        inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, self._depth + 1)
+        inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self._depth + 1)
         return Shards(sharding, inner, _combined_order(before))
 
     @property
@@ -119,12 +127,12 @@ def _is_zero(fill: Any, dtype: np.dtype[Any]) -> bool:
     return not any(np.asarray(fill, dtype).tobytes())
 
 
-def compile_layout(spec: ArraySpec, path: str) -> Layout:
+def compile_layout(spec: ArraySpec, path: str, allow: Collection[str] = ()) -> Layout:
     """Return the layout of the array of ``spec`` whose keys begin with ``path`` (empty for the root)."""
     prefix = f"{path}/" if path else ""
     key = compile_key(spec.chunk_key_encoding, prefix, len(spec.shape))
     fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
-    return Layout(spec.chunk_grid, key, spec.dtype, fill, spec.codecs)
+    return Layout(spec.chunk_grid, key, spec.dtype, fill, spec.codecs, allow)
 
 
 def inner_grid(spec: ArraySpec, layout: Layout) -> ChunkGrid:

@@ -92,7 +92,7 @@ class Plan(NamedTuple):
         elif self.meshes and opened:
             yield from map(_mesh_part, product(*self.sections))
         elif not self.rank:
-            yield Part((), (), (), True)
+            yield Part((), (Ellipsis,), (Ellipsis,), True)  # array[()] would be a scalar, array[...] is a view
         else:
             for combination in product(*self.sections):
                 coords, inside, place, whole = zip(*combination, strict=True)

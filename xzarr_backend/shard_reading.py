@@ -120,8 +120,8 @@ def _read_parts(
     """Read the shards of one level into ``target``, through memory of their own where the place is no view of it."""
     jobs, copies = [], []
     for blob, (_, inside, place, _) in parts:
-        selection = _within(inside, planned.points)
-        if all(isinstance(piece, slice) for piece in place):
+        selection = within(inside, planned.points)
+        if all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
             goal = target.part(target.array[place])
         else:
             goal = target.part(np.empty(selection.planned_shape, target.array.dtype), filled=False)
@@ -132,10 +132,12 @@ def _read_parts(
         target.array[place] = goal.array
 
 
-def _within(inside: Sequence[Any], points: tuple[int, ...]) -> Selection:
+def within(inside: Sequence[Any], points: tuple[int, ...]) -> Selection:
     """Return the selection within one shard that the pieces ``inside`` it stand for."""
     axes: tuple[AxisSelection, ...] = tuple(
-        range(piece.start, piece.stop, piece.step or 1) if isinstance(piece, slice) else piece for piece in inside
+        range(piece.start, piece.stop, piece.step or 1) if isinstance(piece, slice) else piece
+        for piece in inside
+        if piece is not Ellipsis
     )
     return Selection(axes, points, ())
 
@@ -166,14 +168,21 @@ def _open_shard(source: Source, layout: Layout, job: Job) -> Shard:
 
 
 def _permuted(job: Job, order: tuple[int, ...]) -> Job:
-    """Turn the job to the order of the inner chunks' dimensions (a transpose before sharding)."""
-    axes, points = job.selection.axes, job.selection.points
+    selection, array = permute(job.selection, job.target.array, order)
+    return Job(job.blob, selection, job.target.part(array))
+
+
+def permute(selection: Selection, array: Any, order: tuple[int, ...]) -> tuple[Selection, Any]:
+    """Turn a selection within a shard, and the array it reads into or writes from, to another order of dimensions.
+
+    ``order`` is that of a transpose before sharding: dimension i of the inner chunks is dimension ``order[i]`` outside.
+    """
+    axes, points = selection.axes, selection.points
     rest = [axis for axis in range(len(axes)) if axis not in points]
     turned = [rest.index(axis) for axis in order if axis not in points]
-    array = job.target.array.transpose((0, *(1 + at for at in turned)) if points else order)
+    array = array.transpose((0, *(1 + at for at in turned)) if points else order)
     turned_points = tuple(sorted(order.index(axis) for axis in points))
-    selection = Selection(tuple(axes[axis] for axis in order), turned_points, ())
-    return Job(job.blob, selection, job.target.part(array))
+    return Selection(tuple(axes[axis] for axis in order), turned_points, ()), array
 
 
 def _fetch_whole(source: Source, layout: Layout, blob: Blob) -> Blob:

@@ -29,7 +29,7 @@ def sample(nbytes: int) -> bytes:
 
 
 def seconds(run: Run, threads: int, budget: float = 0.12) -> float:
-    """Return the best time of one call when ``threads`` threads call ``run`` at once (per call, all threads counted)."""
+    """Return the best time of one call when ``threads`` threads call ``run`` at once (all threads counted)."""
     run()
     started = time.perf_counter()
     run()

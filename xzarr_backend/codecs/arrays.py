@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from operator import methodcaller
 from typing import Any
 
@@ -74,7 +75,7 @@ def _size(item: Any, shape: Sequence[int]) -> int:
 def _check_dimensions(axes: Sequence[Any], ndim: int) -> None:
     if not all(type(axis) is int and 0 <= axis < ndim for axis in axes):
         raise _wrong_shape(f"names dimensions that an array of {ndim} dimensions does not have")
-    if any(later <= earlier for earlier, later in zip(axes, axes[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(axes)):
         raise _wrong_shape("lists dimensions out of order: reshape never transposes")
 
 

@@ -1,8 +1,8 @@
 """The codec ``bitround``: keep the first bits of numbers and round the rest away, so that they compress better.
 
-Imports base, sizes and NumPy. Invariant: decoding changes nothing; encoding is idempotent, and leaves NaN and infinity as
-they are. Floats: bits of the mantissa, ties to even. Integers: bits from the most significant one that is set, of the
-magnitude where there is a sign. Source: zarr-extensions, "bitround"; numcodecs for floats.
+Imports base, sizes and NumPy. Invariant: decoding changes nothing; encoding is idempotent, and leaves NaN and infinity
+as they are. Floats: bits of the mantissa, ties to even. Integers: bits from the most significant one that is set,
+of the magnitude where there is a sign. Source: zarr-extensions, "bitround"; numcodecs for floats.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _parts(spec: ChunkSpec) -> tuple[int | None, int]:
     name, dtype = spec.dtype.name, spec.dtype.numpy
     if name == "bfloat16":
         return 7, 2
-    if dtype.kind in "fc" and dtype.isbuiltin == 1:
+    if dtype.kind in "fc" and dtype.isbuiltin != 2:
         part = dtype.itemsize // (2 if dtype.kind == "c" else 1)
         return MANTISSA[f"f{part}"], part
     if dtype.kind in "iumM" and dtype.isbuiltin != 2:

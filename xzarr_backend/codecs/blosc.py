@@ -1,7 +1,7 @@
 """The codec ``blosc``, over numcodecs, whose own choice of threads is left alone.
 
-Imports base, libraries and sizes. Invariant: the sizes in the header of a chunk are compared with the chunk and with the
-data before the library, which does not check them, sees either.
+Imports base, libraries and sizes. Invariant: the sizes in the header of a chunk are compared with the chunk and with
+the data before the library, which does not check them, sees either.
 Why not blosc2: docs/adr/0001-codec-libraries.md. Source: Zarr v3, "Blosc codec"; the header of c-blosc 1.
 """
 
@@ -37,7 +37,7 @@ def blosc(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
         decoded, encoded = _header(data)
         if encoded != len(data) or decoded != expected:
             _check(decoded, encoded, len(data), expected)
-        return decompress(data)
+        return decompress(data) if decoded else b""  # the library refuses frames of nothing
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
         decoded, encoded = _header(data)

@@ -25,7 +25,9 @@ def bytes_codec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     nbytes = need_fixed_size("bytes", spec)
     stored = stored_dtype(configuration.get("endian"), spec.dtype.numpy)
     output = BytesSpec(nbytes, stored.itemsize)
-    if stored.isbuiltin == 2 and stored.itemsize > 1:  # NumPy cannot swap the bytes of data types that others registered
+    if (
+        stored.isbuiltin == 2 and stored.itemsize > 1
+    ):  # NumPy cannot swap the bytes of data types that others registered
         return _swapped(spec, stored, _ORDERS.get(configuration.get("endian") or "little", "<"), output)
     if nbytes == 0:
         return _empty(spec, output)

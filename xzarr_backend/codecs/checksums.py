@@ -40,7 +40,11 @@ def adler32(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
 def fletcher32(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     """Build ``fletcher32``, the checksum of HDF5, at the end."""
     codec = required("fletcher32", "numcodecs", "numcodecs.fletcher32").Fletcher32()
-    return _checked("fletcher32", lambda data: int.from_bytes(codec.encode(data)[-4:], "little"), False, spec)
+
+    def checksum(data: Bytes1D) -> int:
+        return int.from_bytes(codec.encode(data)[-4:], "little") if data.size else 0
+
+    return _checked("fletcher32", checksum, False, spec)
 
 
 def jenkins_lookup3(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:

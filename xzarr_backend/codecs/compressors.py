@@ -1,7 +1,7 @@
 """The codecs ``lz4``, ``bz2``, ``lzma`` and ``base64``.
 
-Imports base, libraries, sizes and the standard library. Invariant: streams are decoded piece by piece, so that one which
-would give more bytes than the chunk has stops there; forms of ExZarr are read and never written.
+Imports base, libraries, sizes and the standard library. Invariant: streams are decoded piece by piece, so that one
+which would give more bytes than the chunk has stops there; forms of ExZarr are read and never written.
 Source: numcodecs; the raw lz4 block and bzip2 formats.
 """
 
@@ -21,6 +21,7 @@ from .sizes import MAX_DECODED, Bytes1D, as_bytes_array, bytes_spec, check_decod
 
 MEMORY_LIMIT = 1 << 30  # bytes: what the headers of lzma data may make the decompressor allocate
 ZEROS = bytes(4)
+NOTHING = bytes(5)  # what numcodecs makes of no bytes, and refuses to decode
 
 
 def lz4(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
@@ -31,6 +32,9 @@ def lz4(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     acceleration, expected = integer("lz4", configuration, "acceleration", 1), spec.nbytes
 
     def decode(data: Buffer) -> Any:
+        if len(data) == 5 and bytes(data) == NOTHING:
+            check_decoded("lz4", 0, expected)
+            return b""
         return decompress(_lz4_block(data, expected))
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
@@ -80,7 +84,7 @@ def lzma_codec(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
         return lzma.LZMADecompressor(kind, memlimit=MEMORY_LIMIT)
 
     def decode(data: Buffer) -> bytes:
-        return drain("lzma", start, data, spec.nbytes, marked=not raw)
+        return drain("lzma", start, data, spec.nbytes)
 
     return Codec(lambda data: lzma.compress(data, **given), decode, BytesSpec(None, 1))
 
@@ -97,31 +101,22 @@ def _lzma_filters(filters: JSON) -> list[dict[str, Any]] | None:
     return [dict(item) for item in filters] or None
 
 
-def drain(
-    name: str, start: Callable[[], Any], data: Buffer, expected: int | None, *, marked: bool = True
-) -> bytes:
-    """Decode streams one after the other, up to ``expected`` bytes; raise `ChunkError` for anything but exactly these.
-
-    ``marked``: a stream says where it ends; raw lzma may just stop.
-    """
+def drain(name: str, start: Callable[[], Any], data: Buffer, expected: int | None) -> bytes:
+    """Decode streams one after the other, up to ``expected`` bytes; raise `ChunkError` for anything else."""
     limit = MAX_DECODED if expected is None else expected
     rest, parts, total = bytes(as_bytes_array(data)), [], 0
-    while True:
+    while rest.strip(b"\0") or not parts:  # zeros behind the last stream are padding
         stream = start()
         while not stream.eof:
             part = stream.decompress(rest, limit - total + 1)
             rest = b""
-            parts.append(part)
             total += len(part)
             if total > limit:
                 raise wrong_size(name, f"more than {limit}", limit)
             if not part and not stream.eof:
-                if marked or total != limit:
-                    raise ChunkError(f"the {name} data are cut short: {len(data)} bytes are not a whole stream")
-                break
-        rest = stream.unused_data if stream.eof else b""
-        if not rest.strip(b"\0"):
-            break
+                raise ChunkError(f"the {name} data are cut short: {len(data)} bytes are not a whole stream")
+            parts.append(part)
+        rest = stream.unused_data
     check_decoded(name, total, expected)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

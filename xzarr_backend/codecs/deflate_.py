@@ -1,7 +1,8 @@
 """The codecs ``gzip`` and ``zlib``, over libdeflate where it is installed, else over the standard library.
 
-Imports base, libraries, sizes and the standard library. Invariant: decoding accepts both wrappers under both names (some
-writers label one as the other) and never produces more bytes than the chunk has; encoding writes what the name says.
+Imports base, libraries, sizes and the standard library. Invariant: decoding accepts both wrappers under both names
+(some writers label one as the other) and never produces more bytes than the chunk has; encoding writes what the name
+says.
 Which library, and why: docs/adr/0001-codec-libraries.md. Source: Zarr v3, "Gzip codec"; RFC 1950, RFC 1952.
 """
 
@@ -15,7 +16,7 @@ from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec
 from .libraries import optional
-from .sizes import MAX_DECODED, as_bytes_array, bytes_spec, check_decoded, integer, wrong_size
+from .sizes import MAX_DECODED, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
 GZIP, ZLIB = 31, 15  # window bits, as the standard library spells the two wrappers
 EITHER_WRAPPER = 47
@@ -69,9 +70,9 @@ def _decoder(name: str, expected: int | None) -> Callable[[Buffer], Buffer]:
 
 
 def inflate(name: str, data: Buffer, expected: int | None) -> bytes:
-    """Decode streams one after the other with the standard library; raise `ChunkError` for anything but exactly these."""
+    """Decode streams one after the other with the standard library; raise `ChunkError` for anything else."""
     limit = MAX_DECODED if expected is None else expected
-    view = memoryview(as_bytes_array(data))
+    view = as_memory(data)
     parts: list[bytes] = []
     at = total = 0
     while at < len(view) or not parts:

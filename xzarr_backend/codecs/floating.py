@@ -43,7 +43,7 @@ def pcodec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
 
 
 def zfpy(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
-    """Build ``zfpy``; ``mode`` 2 (``rate``), 3 (``precision``) or 4 (``tolerance``), lossy unless the tolerance is -1."""
+    """Build ``zfpy``; ``mode`` 2 (``rate``), 3 (``precision``) or 4 (``tolerance``; -1: lossless)."""
     spec, native = _numeric("zfpy", spec, ZFP_TYPES)
     library = required("zfpy", "zfpy", "zfpy")
     if configuration.get("mode", 4) not in (2, 3, 4):

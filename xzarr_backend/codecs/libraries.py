@@ -1,7 +1,7 @@
 """Loading codec libraries: those that must be there, and those that are only faster.
 
-Imports base and errors. Invariant: a library that is missing or broken gives an `UnsupportedError` that says so, never a
-bare `ImportError`; no setting of a library is changed.
+Imports base and errors. Invariant: a library that is missing or broken gives an `UnsupportedError` that says so, never
+a bare `ImportError`; no setting of a library is changed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Imports base and registry. Invariant: everything that can be decided from metada
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,13 +50,13 @@ class Chain(NamedTuple):
     bytes: tuple[Named, ...]
 
 
-def split_chain(codecs: Sequence[Named]) -> Chain:
-    """Sort a chain into its three stages.
+def split_chain(codecs: Sequence[Named], allow: Collection[str] = ()) -> Chain:
+    """Sort a chain into its three stages. ``allow`` names codecs that are refused otherwise (see `lookup`).
 
     Chains that old writers left without an array->bytes codec get ``bytes`` (little-endian); a bytes->bytes codec that
     stands before the serializer works on its output, which is what those writers did.
     """
-    kinds = [lookup(codec.name).kind for codec in codecs]
+    kinds = [lookup(codec.name, allow).kind for codec in codecs]
     serializers = [place for place, kind in enumerate(kinds) if kind == ARRAY_BYTES]
     if len(serializers) > 1:
         names = " and ".join(repr(codecs[place].name) for place in serializers)
@@ -79,22 +79,24 @@ def split_chain(codecs: Sequence[Named]) -> Chain:
     return Chain(arrays, serializer, early + tuple(codecs[i] for i in after))
 
 
-def build_codecs(codecs: Sequence[Named], spec: ChunkSpec | BytesSpec) -> tuple[list[Codec], Any]:
+def build_codecs(
+    codecs: Sequence[Named], spec: ChunkSpec | BytesSpec, allow: Collection[str] = ()
+) -> tuple[list[Codec], Any]:
     """Build the codecs one after the other; return them with the spec of what the last one encodes to."""
     built = []
     for named in codecs:
-        codec = lookup(named.name).factory(named.configuration, spec)
+        codec = lookup(named.name, allow).factory(named.configuration, spec)
         built.append(codec)
         spec = codec.output
     return built, spec
 
 
-def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec) -> Pipeline:
+def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection[str] = ()) -> Pipeline:
     """Bind the chain for chunks of ``spec``; raise `MetadataError` or `UnsupportedError`."""
-    chain = split_chain(codecs)
-    arrays, inner = build_codecs(chain.arrays, spec)
-    (serializer,), encoded = build_codecs([chain.serializer], inner)
-    byte_codecs, encoded = build_codecs(chain.bytes, encoded)
+    chain = split_chain(codecs, allow)
+    arrays, inner = build_codecs(chain.arrays, spec, allow)
+    (serializer,), encoded = build_codecs([chain.serializer], inner, allow)
+    byte_codecs, encoded = build_codecs(chain.bytes, encoded, allow)
     to_array = _compose([codec.decode for codec in (*arrays, serializer)])
     viewable = serializer.is_view and all(codec.is_view for codec in arrays)
     return Pipeline(

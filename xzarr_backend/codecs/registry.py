@@ -65,7 +65,9 @@ def _resolve(name: str, row: Row) -> ResolvedRow:
 
 
 def _beyond_the_table(name: str) -> ResolvedRow:
-    row = _registered.get(name) or _from_entry_points(name) or _from_numcodecs(name)
+    row = _registered.get(name) or _from_entry_points(name)
+    if row is None and PREFIX + name not in CODECS:  # a short name that is not in the table is ambiguous in v3
+        row = _from_numcodecs(name)
     if row is None:
         raise unknown_codec(name)
     return row
@@ -73,7 +75,7 @@ def _beyond_the_table(name: str) -> ResolvedRow:
 
 def unknown_codec(name: str) -> UnsupportedError:
     """Return the error for a codec that nobody here knows, with the package that adds it or another way out."""
-    hint = HINTS.get(name, "")
+    hint = HINTS.get(name, f"did you mean {PREFIX + name!r}?" if PREFIX + name in CODECS else "")
     package = next((package for start, package in FOREIGN.items() if name.removeprefix(PREFIX).startswith(start)), None)
     if not hint and package is not None:
         hint = f"the package {package!r} has it; add it with register_codec"
@@ -112,9 +114,9 @@ def register_codec(
 ) -> ResolvedRow:
     """Add a codec for this process, under a name that the table does not have yet.
 
-    ``factory`` is ``(configuration, spec) -> Codec``, with its ``kind``; or a subclass of ``numcodecs.abc.Codec``, which may
-    also be given alone: ``register_codec(MyCodec)`` registers its ``codec_id``, with and without the prefix ``numcodecs.``.
-    ``package``: a module that must be installed for it. Raises `MetadataError` for a name that is taken, or a wrong kind.
+    ``factory`` is ``(configuration, spec) -> Codec``, with its ``kind``; or a subclass of ``numcodecs.abc.Codec``,
+    which may also be given alone: ``register_codec(MyCodec)`` takes its ``codec_id``, with and without ``numcodecs.``.
+    ``package`` must be installed for it. Raises `MetadataError` for a name that is taken, or a wrong kind.
     """
     if isinstance(name, type):
         name, factory = getattr(name, "codec_id", ""), name
@@ -140,9 +142,12 @@ def _register_numcodecs(name: str, codec: Any, kind: str) -> ResolvedRow:
 
 
 def codec_available(name: str) -> bool:
-    """Return whether the codec can be used now: known here, and its library installed. Never raises."""
+    """Return whether the codec can be used without further ado: known, not unsafe, its library installed.
+
+    Never raises.
+    """
     try:
-        lookup(name, UNSAFE)
+        lookup(name)
     except Exception:  # a library that is installed but broken is not available either
         return False
     return True

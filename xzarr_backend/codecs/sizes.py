@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,11 @@ def as_bytes_array(data: Buffer) -> Bytes1D:
     if len(data) == 0:
         return np.empty(0, np.uint8)
     return np.frombuffer(data, np.uint8)
+
+
+def as_memory(data: Buffer) -> memoryview:
+    """Return the bytes of ``data`` as a flat memoryview, without copying contiguous memory."""
+    return memoryview(cast(Any, as_bytes_array(data)))
 
 
 def nbytes_of(data: Buffer) -> int:
@@ -66,7 +71,9 @@ def integer(codec: str, configuration: Mapping[str, JSON], member: str, default:
 def need_fixed_size(codec: str, spec: ChunkSpec) -> int:
     """Return the number of bytes of the chunk; raise `MetadataError` for data types of variable length."""
     if spec.nbytes is None:
-        raise MetadataError(f"codec {codec!r} cannot store the data type {spec.dtype.name!r}: its elements vary in length")
+        raise MetadataError(
+            f"codec {codec!r} cannot store the data type {spec.dtype.name!r}: its elements vary in length"
+        )
     return spec.nbytes
 
 

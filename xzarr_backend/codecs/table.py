@@ -12,7 +12,7 @@ from .base import ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, EITHER
 
 
 class Row(NamedTuple):
-    """``target`` is "module:attribute", relative to this package; ``package`` (as pip calls it) must be installed for it."""
+    """``target`` is "module:attribute" within this package; ``package`` (as pip calls it) must be installed."""
 
     kind: str
     target: str

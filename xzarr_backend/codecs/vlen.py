@@ -77,12 +77,14 @@ def _elements(data: bytes, dtype: np.dtype[Any]) -> Any:
 def _variable(name: str, spec: ChunkSpec) -> ChunkSpec:
     spec = chunk_spec(name, spec)
     if spec.dtype.itemsize is not None:
-        raise MetadataError(f"codec {name!r} cannot store the data type {spec.dtype.name!r}: its elements have one length")
+        raise MetadataError(
+            f"codec {name!r} cannot store the data type {spec.dtype.name!r}: its elements have one length"
+        )
     return spec
 
 
 def spans(data: bytes, count: int) -> list[tuple[int, int]]:
-    """Return where each of ``count`` elements starts and stops; raise `ChunkError` unless they fill ``data`` exactly."""
+    """Return where each of ``count`` elements starts and stops; raise `ChunkError` unless they fill ``data``."""
     at, found = _start(data, count), []
     try:
         for _ in range(count):
@@ -166,5 +168,3 @@ def _bytes(value: Any) -> bytes:
     if _is_missing(value):
         return b""
     raise ChunkError(f"vlen-bytes stores bytes, not {type(value).__name__}: {value!r:.80}")
-
-

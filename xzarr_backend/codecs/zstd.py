@@ -18,7 +18,7 @@ from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec
 from .libraries import optional, required
-from .sizes import MAX_DECODED, Bytes1D, as_bytes_array, bytes_spec, check_decoded, integer, wrong_size
+from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
 SMALL = 1 << 18  # bytes: up to here making a new context for every chunk costs more than decoding in place saves
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
@@ -84,10 +84,9 @@ def _large(decompress: Callable[..., Any], expected: int, output: BytesSpec) -> 
 
 def _decode_any(decompress: Callable[..., Any], data: Buffer, expected: int | None) -> Any:
     """Several frames, frames that state no size, or a chunk of unknown size."""
-    size = _check_frames(data, expected)
-    if expected == 0:
-        decoded = decompress(data) if size == 0 else b""
-        return decoded
+    exact = _check_frames(data, expected)
+    if expected == 0 or exact == 0:
+        return b""
     if expected is None:
         return decompress(data)
     out = np.empty(expected, np.uint8)
@@ -96,7 +95,7 @@ def _decode_any(decompress: Callable[..., Any], data: Buffer, expected: int | No
 
 
 def _check_frames(data: Buffer, expected: int | None) -> int | None:
-    """Raise unless the frames decode to ``expected`` bytes as far as they state it; return the stated size."""
+    """Raise unless the frames decode to ``expected`` bytes, as far as they state it; return what they state."""
     exact, most = frame_sizes(data)
     if exact is not None:
         check_decoded("zstd", exact, expected)
@@ -124,7 +123,7 @@ def stated_size(data: Buffer) -> int | None:
 
 def frame_sizes(data: Buffer) -> tuple[int | None, int]:
     """Walk over all frames; return what they decode to (None if one does not say) and an upper bound of it."""
-    view = memoryview(as_bytes_array(data))
+    view = as_memory(data)
     exact: int | None = 0
     most = at = 0
     while at < len(view):

@@ -107,8 +107,14 @@ def _chain(
         chain.append(filters[0])
         filters = filters[1:]
     else:
-        chain.append(Named("bytes", {"endian": "big" if dtype.numpy.byteorder == ">" else "little"}))
+        chain.append(Named("bytes", _byte_order(dtype)))
     return (*chain, *filters, *([compressor] if compressor else []))
+
+
+def _byte_order(dtype: DataType) -> dict[str, JSON]:
+    if dtype.fields:
+        return {}  # each field of a record has a byte order of its own
+    return {"endian": "big" if dtype.numpy.byteorder == ">" else "little"}
 
 
 def dimension_names(
@@ -138,7 +144,7 @@ def format_array_v2(spec: ArraySpec) -> dict[str, JSON]:
         raise UnsupportedError("Zarr v2 has only regular chunk grids", hint="use zarr_format=3")
     if spec.chunk_key_encoding.name != "v2":
         raise UnsupportedError("Zarr v2 has only v2 chunk keys", hint="use zarr_format=3")
-    order, filters, compressor = split_chain_v2(spec)
+    order, filters, compressor = split_v2(spec)
     return {
         "zarr_format": 2,
         "shape": list(spec.shape),
@@ -152,30 +158,33 @@ def format_array_v2(spec: ArraySpec) -> dict[str, JSON]:
     }
 
 
-def split_chain_v2(spec: ArraySpec) -> tuple[str, list[JSON], JSON]:
-    """Return (order, filters, compressor) of a chain that v2 can express; the last codec is the compressor."""
+# ids of numcodecs that transform values; v2 documents list them as filters
+FILTERS = frozenset(
+    "delta fixedscaleoffset quantize bitround astype packbits categorize shuffle "
+    "vlen-utf8 vlen-bytes vlen-array json2 msgpack2 pickle".split()
+)
+
+
+V3_ONLY = frozenset({"transpose", "sharding_indexed", "reshape", "cast_value", "scale_offset"})
+
+
+def split_v2(spec: ArraySpec) -> tuple[str, list[JSON], JSON]:
+    """Return (order, filters, compressor) as v2 documents hold them; raise `UnsupportedError` where v2 cannot."""
     chain = list(spec.codecs)
     order = "C"
     if chain and chain[0].name == "transpose":
         permutation = chain.pop(0).configuration.get("order")
-        if permutation != list(range(len(spec.shape)))[::-1]:
+        if permutation not in ("F", list(range(len(spec.shape)))[::-1]):
             raise UnsupportedError("Zarr v2 knows the orders C and F only", hint="use zarr_format=3")
         order = "F"
-    if chain and chain[0].name == "bytes":
+    if chain and chain[0].name in ("bytes", "endian"):
         chain.pop(0)
     for codec in chain:
-        if codec.name in ("transpose", "sharding_indexed", "reshape", "cast_value", "scale_offset"):
+        if codec.name in V3_ONLY:
             raise UnsupportedError(f"Zarr v2 has no codec {codec.name!r}", hint="use zarr_format=3")
-    configs = [{"id": codec.name.removeprefix(_OWN), **codec.configuration} for codec in chain]
-    if spec.dtype.itemsize is None and len(configs) == 1 or not configs:
-        return order, configs, None
-    *filters, last = configs
-    if last["id"] in FILTERS:
-        return order, configs, None
-    return order, filters, last
-
-
-FILTERS = frozenset(  # numcodecs ids that transform values: v2 lists them as filters, also at the end of the chain
-    "delta fixedscaleoffset quantize bitround astype packbits categorize shuffle "
-    "vlen-utf8 vlen-bytes vlen-array json2 msgpack2 pickle".split()
-)
+    configurations: list[JSON] = [
+        {"id": codec.name.removeprefix(_OWN), **codec.configuration} for codec in chain
+    ]
+    if not configurations or configurations[-1]["id"] in FILTERS:
+        return order, configurations, None
+    return order, configurations[:-1], configurations[-1]

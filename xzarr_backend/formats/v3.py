@@ -163,8 +163,8 @@ def format_array_v3(spec: ArraySpec) -> dict[str, JSON]:
     return document
 
 
-def format_named(codec: Named) -> JSON:
-    """Return the document of a codec; the chains inside a configuration are spelled out too."""
+def format_named(codec: Named) -> dict[str, JSON]:
+    """Return the v3 dict of a codec; chains inside its configuration are spelled out too."""
     configuration = {
         name: [format_named(item) if isinstance(item, Named) else item for item in value]
         if isinstance(value, list | tuple)

@@ -1,7 +1,7 @@
 """Requests that run at the same time, and requests that are tried again.
 
-Imports errors and base; fsspec and aiohttp only where they are in use. Invariant: all asynchronous stores share fsspec's
-own loop, which is started by the first of them; nothing here waits for more than `WINDOW` requests of one call.
+Imports errors and base; fsspec and aiohttp only where they are in use. Invariant: all asynchronous stores share
+fsspec's own loop, which the first of them starts; one call has at most `WINDOW` requests in flight.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from .base import (
     view_of,
 )
 from .concurrency import in_windows, on_loop, retried, retried_async
-from .fsspec import GAP, LARGEST_READ, FsspecStore
+from .fsspec import GAP, LARGEST_READ, FsspecStore, is_behind
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
 
@@ -54,7 +54,7 @@ class AsyncStore(Store):
         self.supports_consolidated_metadata = bool(getattr(inner, "supports_consolidated_metadata", True))
         self.shared_between_processes = "Memory" not in type(inner).__name__
         self.url = public_url(str(inner))
-        self._zarr = _zarr_words(self.url)
+        self._zarr = _ZarrWords(self.url)
 
     def __reduce__(self) -> Any:
         return _reopen, (type(self), self.inner, self.read_only)
@@ -92,7 +92,8 @@ class AsyncStore(Store):
         """Delete the object."""
         self.check_writable()
         try:
-            on_loop(self.inner.delete(key))
+            if on_loop(self.inner.exists(key)):  # a key that names a folder would take the folder along
+                on_loop(self.inner.delete(key))
         except _MISSING:
             pass
 
@@ -101,7 +102,7 @@ class AsyncStore(Store):
         self.check_writable()
         for key, _ in list(self.walk(prefix)):
             self.delete(key)
-        if prefix and hasattr(self.inner, "delete_dir"):
+        if prefix and hasattr(self.inner, "delete_dir") and not on_loop(self.inner.exists(prefix[:-1])):
             on_loop(self.inner.delete_dir(prefix[:-1]))  # folders that are empty now
 
     def list_dir(self, prefix: str) -> list[str]:
@@ -119,7 +120,7 @@ class AsyncStore(Store):
     def size(self, key: str) -> int | None:
         """Return the object's size in bytes."""
         try:
-            return int(on_loop(self.inner.getsize(key)))
+            return on_loop(self._size(key))
         except _MISSING:
             return None
 
@@ -135,6 +136,11 @@ class AsyncStore(Store):
             return request.key if await self.inner.exists(prefix + request.key) else request.key + "/"
 
         return sorted(await in_windows(marked, requests))
+
+    async def _size(self, key: str) -> int | None:
+        if not await self.inner.exists(key):
+            return None  # getsize() answers for folders too
+        return int(await self.inner.getsize(key))
 
     async def _fetch(self, request: Request) -> Buffer | None:
         return await retried_async(lambda: self._fetch_once(*request))
@@ -157,7 +163,7 @@ class AsyncStore(Store):
         return slice_buffer(data, ByteRange(0, wanted.length))
 
 
-class _zarr_words:  # noqa: N801 - a small namespace
+class _ZarrWords:
     """The classes of zarr-python that its stores want to be spoken to with."""
 
     def __init__(self, where: str) -> None:
@@ -336,10 +342,8 @@ class ObstoreStore(Store):
         """Return what an error stands for: no object (None), a range behind its end (nothing); else raise it."""
         if _is_missing(error):
             return None
-        if wanted is None or wanted.start == 0:
-            raise error
-        size = self.size(key)
-        if size is None or (wanted.start < size if wanted.start > 0 else size > 0):
+        size = None if wanted is None else self.size(key)
+        if wanted is None or size is None or not is_behind(wanted, size):
             raise error
         return b""
 
@@ -350,7 +354,7 @@ def _place(inner: Any) -> str:
     return f"obstore:{type(inner).__name__}({place!r}, prefix={getattr(inner, 'prefix', None)!r})"
 
 
-def _options(wanted: ByteRange | None) -> dict[str, Any] | None:
+def _options(wanted: ByteRange | None) -> Any:
     if wanted is None:
         return None
     start, length = wanted
@@ -365,7 +369,11 @@ def _cut(data: Any, wanted: ByteRange | None) -> Buffer:
 
 
 def _is_missing(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError | IsADirectoryError) or type(error).__name__ == "NotFoundError"
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        return True
+    # a folder, or a place below a file, holds no object either; these errors have no class of their own
+    text = str(error)
+    return type(error).__name__ == "NotFoundError" or "kind: NotADirectory" in text or "kind: IsADirectory" in text
 
 
 def _reopen(kind: Any, inner: Any, read_only: bool) -> Any:

@@ -6,6 +6,7 @@ only what the filesystem says is not there counts as missing, and no other error
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -20,8 +21,6 @@ LARGEST_READ = 1 << 24  # bytes that neighbouring ranges may grow to
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
-T = TypeVar("T")
-
 
 class FsspecStore(Store):
     """The objects below ``root`` of an fsspec filesystem."""
@@ -32,8 +31,8 @@ class FsspecStore(Store):
         self.read_only = read_only
         self.root, mark, query = root.rstrip("/").partition("?") if _is_http(root) else (root.rstrip("/"), "", "")
         self._tail = mark + query
-        self.concurrent = bool(fs.async_impl)
-        self.shared_between_processes = "memory" not in _protocols(fs)
+        self.concurrent = _is_async(fs)
+        self.shared_between_processes = not _is_memory(fs)
         self._fs, self._process = fs, os.getpid()
         self.url = public_url(_named(fs, self.root))
 
@@ -55,14 +54,14 @@ class FsspecStore(Store):
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
         """Return the object or its range."""
         fs, request = self.fs, Request(key, byte_range)
-        if fs.async_impl:
+        if self.concurrent:
             return on_loop(self._fetch(fs, request), fs.loop)
         return retried(lambda: self._fetch_now(fs, request))
 
     def get_many(self, requests: Sequence[Request]) -> list[Buffer | None]:
         """Return what `get` returns for all requests, concurrently; neighbouring ranges share one request."""
         fs = self.fs
-        if not fs.async_impl:
+        if not self.concurrent:
             return [self.get(key, byte_range) for key, byte_range in requests]
         merged, pieces = merge_requests(requests, GAP, LARGEST_READ)
         answers = on_loop(in_windows(lambda request: self._fetch(fs, request), merged), fs.loop)
@@ -176,8 +175,10 @@ class FsspecStore(Store):
             except FileNotFoundError:  # filesystems that have folders
                 fs.makedirs(path.rpartition("/")[0], exist_ok=True)
                 fs.pipe_file(path, data, **options)
-        except NotImplementedError as error:
-            self._refuse("write", error)
+        except Exception as error:
+            if isinstance(error, NotImplementedError) or getattr(error, "status", None) in (405, 501):
+                self._refuse("write", error)
+            raise
 
     def _refuse(self, verb: str, error: Exception) -> NoReturn:
         kind = "/".join(_protocols(self.fs))
@@ -198,15 +199,9 @@ class FsspecStore(Store):
                 return await _http_range(fs, path, wanted)
             try:
                 return _cut(await fs._cat_file(path, **_limits(wanted)), wanted)
-            except _MISSING:
-                raise
             except Exception as error:
-                if is_transient(error):
-                    raise
-                size = (await fs._info(path))["size"]
-                if not _is_behind(wanted, size):
-                    raise
-                return b""
+                again = _instead(wanted, error, None if _is_final(error) else (await fs._info(path))["size"])
+            return _cut(await fs._cat_file(path, **_limits(again)), again) if again.length else b""
         except _missing(fs):
             return None
 
@@ -220,17 +215,19 @@ class FsspecStore(Store):
                 return b"" if fs.exists(path) else None
             try:
                 return _cut(fs.cat_file(path, **_limits(wanted)), wanted)
-            except _MISSING:
-                raise
             except Exception as error:
-                if is_transient(error) or not _is_behind(wanted, fs.info(path)["size"]):
-                    raise
-                return b""
+                again = _instead(wanted, error, None if _is_final(error) else fs.info(path)["size"])
+            return _cut(fs.cat_file(path, **_limits(again)), again) if again.length else b""
         except _missing(fs):
             return None
 
 
 _SAFE = "/!$&'()*+,;=:@~"
+
+
+def _is_async(fs: Any) -> bool:
+    # a folder of another filesystem says yes whatever that other one is
+    return bool(fs.async_impl) and ("dir" not in _protocols(fs) or _is_async(fs.fs))
 
 
 def _is_http(root: str) -> bool:
@@ -239,6 +236,13 @@ def _is_http(root: str) -> bool:
 
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _is_memory(fs: Any) -> bool:
+    if "memory" in _protocols(fs):
+        return True
+    inner = getattr(fs, "fs", None) or getattr(fs, "sync_fs", None)
+    return hasattr(inner, "protocol") and _is_memory(inner)
 
 
 def _named(fs: Any, root: str) -> str:
@@ -267,8 +271,28 @@ def _cut(data: Buffer, wanted: ByteRange) -> Buffer:
     return data if length is None or len(data) <= length else slice_buffer(data, wanted)
 
 
-def _is_behind(wanted: ByteRange, size: int | None) -> bool:
-    return size is not None and (wanted.start >= size if wanted.start >= 0 else size == 0)
+def is_behind(wanted: ByteRange, size: int) -> bool:
+    """Return whether a range of an object of ``size`` bytes holds nothing."""
+    return wanted.start >= size if wanted.start >= 0 else size == 0
+
+
+def _is_final(error: Exception) -> bool:
+    return isinstance(error, _MISSING) or is_transient(error)
+
+
+def _instead(wanted: ByteRange, error: Exception, size: int | None) -> ByteRange:
+    """Return what to ask for after a range has failed, of length zero for nothing; else raise ``error``.
+
+    Filesystems raise for ranges behind the end, and some know no suffixes.
+    """
+    if size is not None and is_behind(wanted, size):
+        return ByteRange(0, 0)
+    no_suffix = isinstance(error, ValueError | TypeError | NotImplementedError)
+    no_suffix = no_suffix or getattr(error, "errno", None) == errno.EINVAL
+    if size is None or wanted.start >= 0 or not no_suffix:
+        raise error
+    start = max(size + wanted.start, 0)
+    return ByteRange(start, size - start if wanted.length is None else min(wanted.length, size - start))
 
 
 async def _http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:

@@ -320,9 +320,10 @@ def _walk(folder: str, prefix: str, seen: tuple[str, ...]) -> Iterator[tuple[str
         below = seen
         if entry.is_symlink():
             target = os.path.realpath(entry.path)
-            if any(f"{place}/".startswith(f"{target}/") for place in (*seen, os.path.realpath(folder))):
+            below = (*seen, os.path.realpath(folder))
+            if any(f"{place}/".startswith(f"{target}/") for place in below):
                 continue
-            below = (*seen, target)
+            below = (*below, target)
         yield from _walk(f"{folder}{entry.name}/", f"{prefix}{entry.name}/", below)
 
 

@@ -208,7 +208,8 @@ class _Changes:
 
     def delete(self, key: str) -> None:
         """Forget one entry."""
-        self.wasted = self.wasted or self.added.pop(key, None) is not None
+        if self.added.pop(key, None) is not None:
+            self.wasted = True
         self.entries.pop(key, None)
         self.deleted.add(key)
 

@@ -25,7 +25,8 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR64 = struct.Struct("<4sIQI")
-_BIG, _MANY = 0xFFFFFFFF, 0xFFFF
+_FULL, _FULL_COUNT = 0xFFFFFFFF, 0xFFFF  # "see the ZIP64 record"
+_BIG, _MANY = _FULL, _FULL_COUNT  # sizes, offsets and counts from which ZIP64 records are written
 _UTF8 = 0x800
 _COPIED = 1 << 22  # bytes per step when an entry is copied
 
@@ -106,7 +107,7 @@ def read_entries(path: str) -> dict[str, Entry]:
     if file.size() == 0:
         return {}  # made by a caller that reserves a name, such as tempfile
     try:
-        with zipfile.ZipFile(os.fdopen(os.dup(file.descriptor), "rb")) as archive:
+        with os.fdopen(os.dup(file.descriptor), "rb") as opened, zipfile.ZipFile(opened) as archive:
             found = archive.infolist()
     except (zipfile.BadZipFile, IsADirectoryError, UnicodeDecodeError, struct.error, NotImplementedError) as error:
         raise XzarrError(f"not a zip archive, or a damaged one: {error}", where=path) from error
@@ -179,7 +180,7 @@ def _local_header(name: str, entry: Entry) -> bytes:
     raw, flags = _encoded(name)
     large = entry.size >= _BIG or entry.packed >= _BIG
     extra = struct.pack("<2H2Q", 1, 16, entry.size, entry.packed) if large else b""
-    sizes = (_BIG, _BIG) if large else (entry.packed, entry.size)
+    sizes = (_FULL, _FULL) if large else (entry.packed, entry.size)
     version = 45 if large else 20
     fields = (version, flags, entry.method, *entry.modified, entry.crc, *sizes, len(raw), len(extra))
     return _LOCAL.pack(b"PK\3\4", *fields) + raw + extra
@@ -190,7 +191,7 @@ def _central_header(name: str, entry: Entry) -> bytes:
     numbers = (entry.size, entry.packed, entry.offset)
     large = [n for n in numbers if n >= _BIG]
     extra = struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
-    size, packed, offset = (min(n, _BIG) for n in numbers)
+    size, packed, offset = (_FULL if n >= _BIG else n for n in numbers)
     version = 45 if large else 20
     fields = (0x300 | version, version, flags, entry.method, *entry.modified, entry.crc, packed, size)
     mode = 0o100644 << 16
@@ -198,10 +199,10 @@ def _central_header(name: str, entry: Entry) -> bytes:
 
 
 def _end(count: int, start: int, size: int) -> bytes:
-    end = _END.pack(b"PK\5\6", 0, 0, min(count, _MANY), min(count, _MANY), min(size, _BIG), min(start, _BIG), 0)
     if count < _MANY and size < _BIG and start < _BIG:
-        return end
+        return _END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0)
     end64 = _END64.pack(b"PK\6\6", 44, 0x300 | 45, 45, 0, 0, count, count, size, start)
+    end = _END.pack(b"PK\5\6", 0, 0, _FULL_COUNT, _FULL_COUNT, _FULL, _FULL, 0)
     return end64 + _LOCATOR64.pack(b"PK\6\7", 0, start + size, 1) + end
 
 

@@ -1,0 +1,340 @@
+"""The local store: what a file system can do to it, and what it does to a file system."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from xzarr_backend.errors import XzarrError
+from xzarr_backend.stores import ByteRange, open_store
+from xzarr_backend.stores import files as files_module
+from xzarr_backend.stores.files import FolderLock, temporary_name
+from xzarr_backend.stores.local import LocalStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty store in a folder that does not exist yet."""
+    return LocalStore(tmp_path / "x.zarr")
+
+
+def names(folder: Path) -> list[str]:
+    """Return all names in a folder, hidden ones too."""
+    return sorted(os.listdir(folder))
+
+
+def test_writing_leaves_nothing_but_the_object(store: LocalStore, tmp_path: Path) -> None:
+    """After writes the folder holds the objects only, with the permissions that the umask gives."""
+    store.set("a/b", b"1")
+    store.set("a/b", b"2")
+    store.set_if_absent("a/c", b"3")
+    store.set_if_absent("a/c", b"4")
+    assert names(tmp_path / "x.zarr" / "a") == ["b", "c"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "x.zarr" / "a" / "b").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("call", ["write", "replace"])
+def test_a_failed_write_leaves_the_old_object(store: LocalStore, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """When the disk is full, or the new name cannot be taken, the old object stays and no file is left behind."""
+    store.set("k", b"old")
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space"):
+        store.set("k", b"new")
+    monkeypatch.undo()
+    assert store.get("k") == b"old"
+    assert names(Path(store.root)) == ["k"]
+
+
+def test_short_writes_are_continued(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that writes a few bytes per call still gets the whole object."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
+    store.set("k", b"0123456789")
+    assert store.get("k") == b"0123456789"
+
+
+def test_short_reads_are_continued(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that reads a few bytes per call still gives the whole object."""
+    store.set("k", b"0123456789")
+    pread, preadv = os.pread, os.preadv
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, at: pread(descriptor, min(size, 3), at))
+    monkeypatch.setattr(
+        os, "preadv", lambda descriptor, views, at: preadv(descriptor, [view[:4] for view in views], at)
+    )
+    assert bytes(store.get("k")) == b"0123456789"
+    assert bytes(store.get("k", ByteRange(2, 6), memoryview(bytearray(20)))) == b"234567"
+    _, found = store.get_ranges("k", [ByteRange(-4), ByteRange(0, 5)])
+    assert found is not None
+    assert [bytes(f) for f in found] == [b"6789", b"01234"]
+
+
+def test_scratch_holds_what_was_read(store: LocalStore) -> None:
+    """A read goes into the caller's memory when that is large enough."""
+    store.set("k", b"0123456789")
+    memory = bytearray(16)
+    found = store.get("k", None, memoryview(memory))
+    assert memory[:10] == b"0123456789"
+    assert isinstance(found, memoryview) and found.obj is memory
+
+
+def test_many_ranges_far_apart(store: LocalStore) -> None:
+    """Ranges that are far apart, and others close together, all come back right."""
+    data = os.urandom(100_000)
+    store.set("k", data)
+    ranges = [ByteRange(start, 50) for start in range(0, 99_000, 997)] + [ByteRange(-17), ByteRange(5, 0)]
+    _, found = store.get_ranges("k", ranges)
+    assert found is not None
+    for wanted, got in zip(ranges, found, strict=True):
+        start = wanted.start if wanted.start >= 0 else len(data) + wanted.start
+        assert bytes(got) == data[start:][: wanted.length]
+
+
+def test_leftovers_are_invisible_and_swept(store: LocalStore, tmp_path: Path) -> None:
+    """What a killed writer left is never listed; sweeping removes it, but not what a living writer works on."""
+    store.set("a/k", b"1")
+    folder = Path(store.root) / "a"
+    mine = folder / temporary_name()
+    dead = folder / temporary_name().replace(f"-{os.getpid()}-", "-999999999-")
+    elsewhere = folder / ".xzarr-00000000-1-0123456789ab.tmp"
+    old = folder / ".xzarr-00000000-2-0123456789ab.tmp"
+    for path in (mine, dead, elsewhere, old, folder / ".xzarr-lock"):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 100_000, time.time() - 100_000))
+    assert store.list_dir("a/") == ["k"]
+    assert list(store.walk("")) == [("a/k", 1)]
+    assert store.sweep() == 2
+    assert names(folder) == sorted([mine.name, elsewhere.name, ".xzarr-lock", "k"])
+
+
+@pytest.mark.parametrize("key", ["../out", "a/../../out", "..", "a/.."])
+def test_keys_never_lead_out(store: LocalStore, tmp_path: Path, key: str) -> None:
+    """A key with ``..`` is not written, deleted or locked."""
+    (tmp_path / "out").write_bytes(b"kept")
+    for write in (lambda: store.set(key, b"x"), lambda: store.delete(key), lambda: store.delete_prefix(key + "/")):
+        with pytest.raises(XzarrError, match="leads out"):
+            write()
+    assert names(tmp_path) == ["out"]
+
+
+def test_names_with_two_dots_inside_are_keys(store: LocalStore) -> None:
+    """Only a part that is ``..`` is refused."""
+    store.set("a..b/..c", b"1")
+    assert store.get("a..b/..c") == b"1"
+
+
+def test_links_are_followed_when_reading(store: LocalStore, tmp_path: Path) -> None:
+    """Files and folders behind links read, list and count as if they were there."""
+    other = LocalStore(tmp_path / "other")
+    other.set("zarr.json", b"{}")
+    other.set("c/0", b"chunk")
+    store.set("zarr.json", b"{}")
+    os.symlink(tmp_path / "other", tmp_path / "x.zarr" / "linked")
+    os.symlink(tmp_path / "other" / "c" / "0", tmp_path / "x.zarr" / "file")
+    os.symlink(tmp_path / "nowhere", tmp_path / "x.zarr" / "broken")
+    assert store.get("linked/c/0") == b"chunk" == store.get("file")
+    assert store.get("broken") is None
+    assert store.list_dir("") == ["broken", "file", "linked/", "zarr.json"]
+    assert dict(store.walk("")) == {"zarr.json": 2, "file": 5, "linked/zarr.json": 2, "linked/c/0": 5}
+
+
+def test_writing_replaces_a_link_itself(store: LocalStore, tmp_path: Path) -> None:
+    """A write through a linked file replaces the link; what it pointed to stays as it was."""
+    (tmp_path / "target").write_bytes(b"old")
+    store.set("a", b"")
+    os.symlink(tmp_path / "target", tmp_path / "x.zarr" / "k")
+    store.set("k", b"new")
+    assert store.get("k") == b"new"
+    assert (tmp_path / "target").read_bytes() == b"old"
+
+
+def test_nothing_is_written_or_deleted_outside(store: LocalStore, tmp_path: Path) -> None:
+    """A linked folder outside the store takes no write and loses nothing; deleting it deletes the link."""
+    other = LocalStore(tmp_path / "other")
+    other.set("c/0", b"kept")
+    store.set("zarr.json", b"{}")
+    os.symlink(tmp_path / "other", tmp_path / "x.zarr" / "linked")
+    writes = [
+        lambda: store.set("linked/new", b"x"),
+        lambda: store.set("linked/deep/new", b"x"),
+        lambda: store.set_if_absent("linked/c/1", b"x"),
+        lambda: store.delete("linked/c/0"),
+        lambda: store.delete_prefix("linked/c/"),
+        lambda: store.lock("linked/c/0"),
+    ]
+    for write in writes:
+        with pytest.raises(XzarrError, match="leads out of the store"):
+            write()
+    assert list(other.walk("")) == [("c/0", 4)]
+    store.delete_prefix("linked/")
+    assert list(other.walk("")) == [("c/0", 4)]
+    assert names(tmp_path / "x.zarr") == ["zarr.json"]
+
+
+def test_links_within_the_store_are_written_through(store: LocalStore, tmp_path: Path) -> None:
+    """A linked folder that lies in the store is a folder of the store; so is a root that is itself a link."""
+    store.set("real/a", b"1")
+    os.symlink("real", tmp_path / "x.zarr" / "alias")
+    store.set("alias/b", b"2")
+    assert store.get("real/b") == b"2"
+    os.symlink(tmp_path / "x.zarr", tmp_path / "link.zarr")
+    LocalStore(tmp_path / "link.zarr").set("real/c", b"3")
+    assert store.get("real/c") == b"3"
+
+
+def test_links_in_circles_end(store: LocalStore, tmp_path: Path) -> None:
+    """Links that lead back are walked once, and a link to itself is no folder."""
+    store.set("a/k", b"1")
+    store.set("b/k", b"2")
+    os.symlink("../b", tmp_path / "x.zarr" / "a" / "x")
+    os.symlink("../a", tmp_path / "x.zarr" / "b" / "y")
+    os.symlink(".", tmp_path / "x.zarr" / "self")
+    os.symlink("loop", tmp_path / "x.zarr" / "loop")
+    found = [key for key, _ in store.walk("")]
+    assert sorted(found) == ["a/k", "a/x/k", "b/k", "b/y/k"]
+    assert "loop" in store.list_dir("")
+
+
+def test_a_named_pipe_does_not_hang(store: LocalStore) -> None:
+    """A pipe among the files is not waited for."""
+    store.set("k", b"1")
+    os.mkfifo(Path(store.root) / "pipe")
+    assert not store.get("pipe")
+    assert [key for key, _ in store.walk("")] == ["k"]
+
+
+def test_errors_other_than_missing_are_raised(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing disk is not a missing object."""
+    store.set("k", b"1")
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        store.get("k")
+    with pytest.raises(OSError, match="Input/output"):
+        store.get_ranges("k", [ByteRange(0, 1)])
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_forbidden_is_not_missing(store: LocalStore) -> None:
+    """A file without permission raises."""
+    store.set("k", b"1")
+    os.chmod(Path(store.root) / "k", 0)
+    with pytest.raises(PermissionError):
+        store.get("k")
+
+
+def test_durable_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A durable write syncs the file, the folder that names it, and every folder that was made for it."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}") if os.path.isdir("/proc/self/fd") else "")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    store = LocalStore(tmp_path / "x.zarr", durable=True)
+    store.set("a/k", b"1")
+    assert len(synced) == 4
+    if synced[0]:
+        assert [Path(path).name for path in (synced[0], synced[1], synced[3])] == [tmp_path.name, "x.zarr", "a"]
+    assert store.get("a/k") == b"1"
+
+
+def test_file_systems_without_hard_links(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file cannot be linked, storing once still stores once."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert store.set_if_absent("a/k", b"1") is True
+    assert store.set_if_absent("a/k", b"2") is False
+    assert store.get("a/k") == b"1"
+    assert names(Path(store.root) / "a") == ["k"]
+
+
+def test_lock_leaves_no_file(store: LocalStore) -> None:
+    """The lock sits on the folder."""
+    with store.lock("a/k"):
+        assert names(Path(store.root) / "a") == []
+
+
+def test_lock_where_folders_cannot_be_locked(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that refuses locks on folders gets a lock file, which no listing shows."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def refuse(descriptor: int, operation: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, operation)
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with store.lock("a/k"):
+        assert names(Path(store.root) / "a") == [".xzarr-lock"]
+    assert store.list_dir("a/") == []
+    with store.lock("a/k"):
+        pass
+
+
+def test_lock_follows_a_folder_that_is_made_anew(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock on a folder that was removed meanwhile would protect nothing: it is taken again."""
+    locked = files_module._locked
+    calls = []
+
+    def replaced(folder: str) -> int:
+        descriptor = locked(folder)
+        calls.append(folder)
+        if len(calls) == 1:
+            os.rename(folder, folder + ".old")
+        return descriptor
+
+    monkeypatch.setattr(files_module, "_locked", replaced)
+    with FolderLock(store.root + "/a"):
+        assert len(calls) == 2
+
+
+def _add(root: str, times: int) -> None:
+    store = LocalStore(root)
+    for _ in range(times):
+        with store.lock("k/n"):
+            store.set("k/n", str(int(bytes(store.get("k/n"))) + 1).encode())
+
+
+def test_lock_excludes_processes(store: LocalStore) -> None:
+    """Processes that hold the lock in turn lose no update."""
+    store.set("k/n", b"0")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_add, args=(store.root, 50)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert store.get("k/n") == b"100"
+
+
+def test_relative_paths_stay_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store opened by a relative path does not move when the program changes its folder."""
+    monkeypatch.chdir(tmp_path)
+    store = open_store("x.zarr", mode="w")
+    monkeypatch.chdir("/")
+    store.set("k", b"1")
+    assert (tmp_path / "x.zarr" / "k").read_bytes() == b"1"

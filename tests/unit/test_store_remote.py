@@ -1,0 +1,266 @@
+"""Remote and foreign stores: many requests at once, failures, and what other packages promise."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.http_server import serve
+from xzarr_backend.errors import ReadOnlyError, UnsupportedError, XzarrError
+from xzarr_backend.stores import ByteRange, MemoryStore, Request, open_store
+from xzarr_backend.stores.concurrency import WINDOW, in_windows, is_transient, on_loop, retried
+from xzarr_backend.stores.fsspec import FsspecStore
+
+pytest.importorskip("fsspec")
+
+
+class Flaky:
+    """A filesystem that counts, and fails as often as it is told to with ``error``."""
+
+    protocol = "flaky"
+    async_impl = False
+    _fs_token = "flaky"
+
+    def __init__(self, error: Exception, times: int) -> None:
+        self.error, self.left, self.calls = error, times, 0
+
+    def unstrip_protocol(self, path: str) -> str:
+        return f"flaky://{path}"
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return b"0123456789"[start:end]
+
+    def info(self, path: str) -> dict[str, Any]:
+        return {"size": 10, "type": "file"}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once."""
+    monkeypatch.setattr("xzarr_backend.stores.concurrency.PAUSE", 0.0)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError("slow")])
+def test_transient_failures_are_tried_three_times(error: Exception) -> None:
+    """A connection that breaks twice still gives the object; at the third time it is an error."""
+    fs = Flaky(error, 2)
+    assert FsspecStore(fs, "x").get("k") == b"0123456789"
+    assert fs.calls == 3
+    fs = Flaky(error, 3)
+    with pytest.raises(type(error)):
+        FsspecStore(fs, "x").get("k", ByteRange(0, 4))
+    assert fs.calls == 3
+
+
+@pytest.mark.parametrize("error", [PermissionError("403"), OSError("disk"), KeyError("k"), ConnectionRefusedError()])
+def test_other_failures_are_raised_at_once(error: Exception) -> None:
+    """What would fail again is not tried again, and is never taken for a missing object."""
+    for wanted in (None, ByteRange(2, 3), ByteRange(-3)):
+        fs = Flaky(error, 1)
+        with pytest.raises(type(error)):
+            FsspecStore(fs, "x").get("k", wanted)
+        assert fs.calls == 1
+
+
+def test_a_range_that_is_refused_behind_the_end_is_empty() -> None:
+    """A filesystem that raises for a range behind the end means that there are no bytes."""
+    assert FsspecStore(Flaky(OSError("416"), 1), "x").get("k", ByteRange(10, 5)) == b""
+
+
+def test_windows_are_bounded_and_keep_order() -> None:
+    """Many requests run at once, but never more than the window."""
+    running, most = 0, 0
+
+    async def fetch(request: Request) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        return request.key
+
+    requests = [Request(str(n)) for n in range(5 * WINDOW)]
+    assert on_loop(in_windows(fetch, requests)) == [request.key for request in requests]
+    assert most == WINDOW
+
+
+def test_the_first_error_ends_a_window() -> None:
+    """No request is begun after one has failed, and the error is the one that was raised."""
+    begun = []
+
+    async def fetch(request: Request) -> None:
+        begun.append(request)
+        await asyncio.sleep(0)
+        raise OSError("first")
+
+    with pytest.raises(OSError, match="first"):
+        on_loop(in_windows(fetch, [Request(str(n)) for n in range(10 * WINDOW)]))
+    assert len(begun) <= 2 * WINDOW
+
+
+def test_stores_work_within_a_running_loop() -> None:
+    """In a notebook a loop runs already: reading works there."""
+    from xzarr_backend.stores.foreign import AsyncStore  # loaded before the loop runs
+
+    zarr = pytest.importorskip("zarr.storage")
+    store = AsyncStore(zarr.MemoryStore())
+
+    async def cell() -> object:
+        store.set("k", b"v")
+        return bytes(store.get("k"))
+
+    assert asyncio.run(cell()) == b"v"
+
+
+def test_waiting_for_the_loop_on_the_loop_is_refused() -> None:
+    """What would wait for itself for ever raises."""
+
+    async def inner() -> None: ...
+
+    async def outer() -> None:
+        on_loop(inner())
+
+    with pytest.raises(XzarrError, match="within fsspec's own loop"):
+        on_loop(outer())
+
+
+def test_transient_errors_of_aiohttp() -> None:
+    """A server that hangs up is tried again; a server that is not there is not."""
+    aiohttp = pytest.importorskip("aiohttp")
+    assert is_transient(aiohttp.ServerDisconnectedError())
+    assert is_transient(aiohttp.ClientPayloadError())
+    assert not is_transient(ValueError())
+    assert retried(lambda: 1) == 1
+
+
+def test_http_errors(tmp_path: Path) -> None:
+    """A broken connection is tried again; forbidden and broken servers raise, they are not missing objects."""
+    aiohttp = pytest.importorskip("aiohttp")
+    for name in ("once", "forbidden", "broken"):
+        (tmp_path / name).write_bytes(b"0123456789")
+    with serve(tmp_path, status={"once": 0, "forbidden": 403, "broken": 500}) as url:
+        store = open_store(url)
+        assert store.get("once") == b"0123456789"
+        for key, wanted in [
+            ("forbidden", None),
+            ("broken", None),
+            ("forbidden", ByteRange(0, 2)),
+            ("broken", ByteRange(-2)),
+        ]:
+            with pytest.raises(aiohttp.ClientResponseError):
+                store.get(key, wanted)
+        with pytest.raises(aiohttp.ClientResponseError):
+            store.get_many([Request("once"), Request("broken")])
+
+
+def test_http_cannot_be_written(tmp_path: Path) -> None:
+    """A server that only gives refuses to take, by name."""
+    pytest.importorskip("aiohttp")
+    with serve(tmp_path) as url:
+        store = open_store(url, mode="a")
+        with pytest.raises(UnsupportedError, match="cannot write"):
+            store.set("k", b"1")
+
+
+def test_zip_archives_by_http(tmp_path: Path) -> None:
+    """A chain of filesystems: an archive that lies on a server."""
+    pytest.importorskip("aiohttp")
+    with open_store(tmp_path / "x.zip", mode="w") as local:
+        local.set("a/k", b"0123456789")
+        local.set("zarr.json", b"{}")
+    with serve(tmp_path) as url:
+        store = open_store(f"zip::{url}/x.zip")
+        assert store.get("a/k", ByteRange(-3)) == b"789"
+        assert store.get("nothing") is None
+        assert store.list_dir("") == ["a/", "zarr.json"]
+        assert sorted(store.walk("")) == [("a/k", 10), ("zarr.json", 2)]
+        copy = pickle.loads(pickle.dumps(store))
+        assert copy.get("zarr.json") == b"{}"
+
+
+def test_caches_in_front_of_a_server(tmp_path: Path) -> None:
+    """``simplecache::`` keeps files, and reads the same."""
+    pytest.importorskip("aiohttp")
+    (tmp_path / "srv").mkdir()
+    (tmp_path / "srv" / "k").write_bytes(b"0123456789")
+    with serve(tmp_path / "srv") as url:
+        store = open_store(
+            f"simplecache::{url}", storage_options={"simplecache": {"cache_storage": str(tmp_path / "cache")}}
+        )
+        assert store.get("k") == b"0123456789"
+        assert store.get("k", ByteRange(2, 3)) == b"234"
+        assert store.get_many([Request("k", ByteRange(-2)), Request("nothing")]) == [b"89", None]
+
+
+def test_neighbouring_ranges_share_a_request() -> None:
+    """Ranges close together are fetched as one, those far apart are not."""
+    from fsspec.asyn import AsyncFileSystem
+
+    data = np.random.default_rng(0).bytes(1_000_000)
+    asked: list[tuple[int | None, int | None]] = []
+
+    class Counting(AsyncFileSystem):  # type: ignore[misc]
+        async def _cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+            asked.append((start, end))
+            return data[start:end]
+
+    store = FsspecStore(Counting(), "/n")
+    ranges = [ByteRange(100, 50), ByteRange(0, 100), ByteRange(900_000, 10), ByteRange(400, 5), ByteRange(-5)]
+    _, found = store.get_ranges("k", ranges)
+    assert found is not None
+    assert [bytes(f) for f in found] == [data[100:150], data[:100], data[900_000:900_010], data[400:405], data[-5:]]
+    assert sorted(asked, key=str) == sorted([(-5, None), (0, 405), (900_000, 900_010)], key=str)
+
+
+def test_foreign_stores_keep_their_rules() -> None:
+    """Read-only stays read-only, whatever the mode; consolidated metadata are left alone where they are unwanted."""
+    zarr = pytest.importorskip("zarr.storage")
+    inner = zarr.MemoryStore({}, read_only=True)
+    store = open_store(inner, mode="a")
+    assert store.read_only
+    with pytest.raises(ReadOnlyError):
+        store.set("k", b"1")
+
+    class Icy(zarr.MemoryStore):  # type: ignore[misc, name-defined]
+        supports_consolidated_metadata = False
+        supports_listing = False
+
+    store = open_store(Icy(), mode="w")
+    assert not store.supports_consolidated_metadata
+    with pytest.raises(UnsupportedError, match="cannot be listed"):
+        store.list_dir("")
+
+
+def test_stores_of_zarr_over_fsspec_use_our_own_loop() -> None:
+    """A FsspecStore of zarr-python is opened as the place that it stands for."""
+    zarr = pytest.importorskip("zarr.storage")
+    import fsspec
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+
+    fs = AsyncFileSystemWrapper(fsspec.filesystem("memory"), asynchronous=True)
+    store = open_store(zarr.FsspecStore(fs, path="/wrapped"), mode="w")
+    assert isinstance(store, FsspecStore)
+    store.set("k", b"1")
+    assert store.get("k") == b"1"
+    store.delete_prefix("")
+
+
+def test_memory_stores_pickle_within_a_process_as_themselves() -> None:
+    """In one process an unpickled memory store is the same place; elsewhere it is a copy."""
+    store = MemoryStore({"k": b"1"})
+    same = pickle.loads(pickle.dumps(store))
+    same.set("k", b"2")
+    assert store.get("k") == b"2" and same == store and not store.shared_between_processes
+    frozen = pickle.dumps(store)
+    del same, store
+    copy = pickle.loads(frozen)
+    assert copy.get("k") == b"2"

@@ -1,0 +1,84 @@
+"""Read and write Zarr v2 and v3 stores, whoever wrote them, from Python, xarray and dask.
+
+Importing the package loads NumPy and little else: xarray, dask, fsspec and codec libraries load at their first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .array import Array
+from .creation import create_array, create_group
+from .codecs.registry import available_codecs, codec_available, register_codec
+from .errors import (
+    ChunkError,
+    MemberNotFoundError,
+    MetadataError,
+    NodeExistsError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    RegionError,
+    SelectionError,
+    SkippedNodeWarning,
+    UnsupportedError,
+    XzarrError,
+)
+from .group import Group
+from .opening import open, open_array, open_group
+
+__version__ = "0.1.0"
+
+# adapters to xarray and dask load with their first use
+_LAZY = {
+    "from_zarr": ".dask_array",
+    "open_dataset": ".xarray_opening",
+    "open_datatree": ".xarray_opening",
+    "open_mfdataset": ".xarray_opening",
+    "open_zarr": ".xarray_opening",
+}
+
+if TYPE_CHECKING:
+    from .dask_array import from_zarr
+    from .xarray_opening import open_dataset, open_datatree, open_mfdataset, open_zarr
+
+__all__ = [
+    "Array",
+    "ChunkError",
+    "Group",
+    "MemberNotFoundError",
+    "MetadataError",
+    "NodeExistsError",
+    "NodeNotFoundError",
+    "ReadOnlyError",
+    "RegionError",
+    "SelectionError",
+    "SkippedNodeWarning",
+    "UnsupportedError",
+    "XzarrError",
+    "available_codecs",
+    "codec_available",
+    "create_array",
+    "create_group",
+    "from_zarr",
+    "open",
+    "open_array",
+    "open_dataset",
+    "open_datatree",
+    "open_group",
+    "open_mfdataset",
+    "open_zarr",
+    "register_codec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module, __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

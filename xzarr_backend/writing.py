@@ -1,0 +1,177 @@
+"""Writing a selection: plan it, encode each object it touches once, store it whole.
+
+Imports the rows below, chunk_reading and executor. Invariant: an object is written by one task, whole; where only a
+part of it changes it is read, changed and written under the store's lock, and inner chunks that do not change are
+copied as the bytes they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .chunk_reading import chunk_error, too_large
+from .codecs.empty import is_empty
+from .codecs.sharding import ABSENT, join_shard
+from .executor import run, threads_for
+from .layout import Layout, Shards
+from .plan import Part, open_mesh, plan
+from .selection import Selection
+from .shard_reading import permute, within
+from .stores.base import Store
+
+Update = Callable[[Any], Any]  # from the old object's bytes (None: there is none) to the new ones (None: delete)
+
+
+class Destination(NamedTuple):
+    """Where the chunks of one array go. ``where`` names the array in errors; ``limit`` as in `Source`.
+
+    ``write_empty_chunks``: chunks that hold nothing but the fill value are stored too, instead of deleted.
+    """
+
+    store: Store
+    layout: Layout
+    shape: tuple[int, ...]
+    where: str
+    limit: int
+    write_empty_chunks: bool
+
+
+def write(destination: Destination, selection: Selection, values: Any) -> None:
+    """Write ``values``, which broadcast to the selection's shape; raise `ChunkError`."""
+    layout = destination.layout
+    values = selection.arrange(values)
+    planned = plan(selection, layout.grid)
+    front = planned.front
+    back = None if front is None else tuple(np.argsort(front))
+
+    def work(parts: Iterator[Part]) -> None:
+        for part in parts:
+            key = layout.key(part.coords)
+            try:
+                _write_object(destination, key, part, selection.points, values, back)
+            except Exception as error:
+                raise chunk_error(error, destination, part.coords, key) from error
+
+    threads = threads_for(planned.count, layout.chunk_nbytes)
+    run(work, planned.parts(opened=layout.shards is None), planned.count, threads)
+
+
+def _write_object(
+    destination: Destination, key: str, part: Part, points: tuple[int, ...], values: Any, back: tuple[int, ...] | None
+) -> None:
+    layout, store = destination.layout, destination.store
+    shape = layout.grid.chunk_shape(part.coords)
+    if layout.chunk_nbytes > destination.limit:
+        raise too_large(layout, part.coords, destination.limit)
+    whole = part.whole or (not points and covers(part, layout, shape))
+    keep_empty = destination.write_empty_chunks
+    update = updater(layout, shape, part.inside, points, _pick(values, part, layout), back, whole, keep_empty)
+    if whole:
+        _store(store, key, update(None))
+        return
+    with store.lock(key) or nullcontext():
+        _store(store, key, update(store.get(key)))
+
+
+def _pick(values: Any, part: Part, layout: Layout) -> Any:
+    """Return the values of one part; the pieces of unopened places are combined orthogonally."""
+    if layout.shards is not None and sum(isinstance(piece, np.ndarray) for piece in part.place) > 1:
+        return values[open_mesh(part.place)]
+    return values[part.place]
+
+
+def _store(store: Store, key: str, value: Any) -> None:
+    if value is None:
+        store.delete(key)
+    else:
+        store.set(key, value)
+
+
+def covers(part: Part, layout: Layout, shape: tuple[int, ...]) -> bool:
+    """Return whether a part replaces every element of its chunk that lies within the array."""
+    for piece, size, coord, axis in zip(part.inside, shape, part.coords, layout.grid, strict=True):
+        if not isinstance(piece, slice) or piece.start != 0 or (piece.step or 1) != 1:
+            return False
+        if piece.stop < min(size, axis.length - axis.start(coord)):
+            return False
+    return True
+
+
+def updater(
+    layout: Layout,
+    shape: tuple[int, ...],
+    inside: tuple[Any, ...],
+    points: tuple[int, ...],
+    values: Any,
+    back: tuple[int, ...] | None,
+    whole: bool,
+    keep_empty: bool,
+) -> Update:
+    """Return the function that puts ``values`` at ``inside`` of an object of ``layout`` with ``shape``.
+
+    ``whole``: what is stored so far does not matter. ``back`` turns values with points in front to where NumPy wants
+    them.
+    """
+    shards = layout.shards if layout.regular else layout.shards_for(shape)
+    if shards is None:
+        return _chunk_updater(layout, shape, inside, values if back is None else values.transpose(back), whole, keep_empty)
+    selection = within(inside, points)
+    if shards.order is not None:
+        selection, values = permute(selection, values, shards.order)
+    return _shard_updater(shards, selection, values, whole, keep_empty)
+
+
+def _chunk_updater(
+    layout: Layout, shape: tuple[int, ...], inside: tuple[Any, ...], values: Any, whole: bool, keep_empty: bool
+) -> Update:
+    pipeline = layout.pipeline if layout.regular else layout.pipeline_for(shape)
+
+    def update(old: Any) -> Any:
+        if values.shape == shape and whole:
+            chunk = values
+        else:
+            chunk = np.full(shape, layout.fill, layout.dtype)
+            if old is not None:
+                chunk[...] = pipeline.decode(old)
+            chunk[inside] = values
+        if not keep_empty and is_empty(chunk, layout.fill):
+            return None
+        return pipeline.encode(chunk)
+
+    return update
+
+
+def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: bool, keep_empty: bool) -> Update:
+    sharding, inner = shards.sharding, shards.inner
+    grid = sharding.grid
+    planned = plan(selection, grid)
+    front = planned.front
+    back = None if front is None else tuple(np.argsort(front))
+
+    def update(old: Any) -> Any:
+        chunks: list[Any] = [None] * grid.nchunks
+        if old is not None:
+            view = memoryview(old).cast("B")
+            entries = sharding.index_of(view).tolist()
+            chunks = [None if start == ABSENT else view[start : start + nbytes] for start, nbytes in entries]
+        for part in planned.parts(opened=inner.shards is None):
+            at = int(np.ravel_multi_index(part.coords, grid.counts)) if grid.counts else 0
+            covered = part.whole or whole  # where the shard is covered, so are its inner chunks as far as the array reaches
+            change = updater(
+                inner,
+                sharding.chunk.shape,
+                part.inside,
+                selection.points,
+                _pick(values, part, inner),
+                back,
+                covered,
+                keep_empty,
+            )
+            chunks[at] = change(None if covered else chunks[at])
+        return None if all(chunk is None for chunk in chunks) else join_shard(sharding, chunks)
+
+    return update

@@ -1,0 +1,96 @@
+"""Lazy dask arrays over stored arrays.
+
+Imports dask, opening and array. Invariant: the graph holds the `Array` itself, which pickles as its place and its
+documents; building it costs the same for ten chunks and for a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from .array import Array
+from .errors import MetadataError
+from .opening import open_array
+
+
+def from_zarr(
+    store: Any,
+    component: str | None = None,
+    *,
+    chunks: Any = None,
+    storage_options: dict[str, Any] | None = None,
+    name: str | None = None,
+    inline_array: bool = True,
+    meta: Any = None,
+    **open_options: Any,
+) -> da.Array:
+    """Return the stored array as a lazy `dask.array.Array`.
+
+    ``store`` is anything that `xzarr_backend.open` takes, or an `Array`; ``component`` the path of the array in it.
+    ``chunks``: None for the stored objects (shards, or chunks where there are no shards), "auto" for as many of them
+    as fit ``array.chunk-size``, or what dask takes; a mapping goes by dimension name or number. ``name``: the name in
+    the graph, by default deterministic. ``inline_array``: put the handle into every task, which keeps graphs of many
+    chunks small and fast to optimise. ``open_options``: the other keywords of `open_array`.
+    """
+    if isinstance(store, Array):
+        array = store
+    else:
+        array = open_array(store, component or "", storage_options=storage_options, **open_options)
+    blocks = normalize_blocks(array, chunks)
+    if name is None:
+        name = f"from-zarr-{tokenize(array, blocks)}"
+    if meta is None:
+        meta = np.empty((0,) * array.ndim, array.dtype)
+    return da.from_array(array, chunks=blocks, name=name, inline_array=inline_array, meta=meta)
+
+
+def stored_blocks(array: Array) -> tuple[Any, ...]:
+    """Return the lengths of the stored objects along each dimension, as dask's ``chunks``."""
+    sizes = array.chunks if array.shards is None else array.shards
+    return tuple(
+        _clipped(size, length) if isinstance(size, tuple) else max(min(size, length), 1)
+        for size, length in zip(sizes, array.shape, strict=True)
+    )
+
+
+def _clipped(sizes: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """Cut the last chunk off at the array's end."""
+    if not sizes:
+        return (0,)
+    return (*sizes[:-1], length - sum(sizes[:-1]))
+
+
+def normalize_blocks(array: Array, chunks: Any) -> tuple[tuple[int, ...], ...]:
+    """Return the blocks that a caller's ``chunks`` mean."""
+    stored = stored_blocks(array)
+    if chunks is None or chunks == {}:
+        chunks = stored
+    elif isinstance(chunks, Mapping):
+        chunks = _by_dimension(array, chunks, stored)
+    normalized: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(
+        chunks, shape=array.shape, dtype=_sized(array.dtype), previous_chunks=stored
+    )
+    return normalized
+
+
+def _by_dimension(array: Array, chunks: Mapping[Any, Any], stored: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = array.dimension_names or (None,) * array.ndim
+    unknown = [key for key in chunks if key not in names and key not in range(array.ndim)]
+    if unknown:
+        known = ", ".join(repr(name) for name in names if name is not None)
+        raise MetadataError(
+            f"chunks name the dimension {unknown[0]!r}, which the array does not have",
+            where=array.where,
+            hint=f"it has {known or f'{array.ndim} dimensions without names'}",
+        )
+    return tuple(chunks.get(name, chunks.get(axis, stored[axis])) for axis, name in enumerate(names))
+
+
+def _sized(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """dask cannot guess the size of variable-length elements; a pointer with a short string is near enough."""
+    return np.dtype("V32") if dtype.hasobject or dtype.kind == "T" else dtype

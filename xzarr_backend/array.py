@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,13 @@ from .selection import (
     split_fields,
 )
 from .spec import JSON, ArraySpec
+from .stored import stored_chunks
 from .stores.base import Store
 from .writing import Destination, write
+
+if TYPE_CHECKING:
+    from .display import Info
+    from .explain import Explanation
 
 MAX_CHUNK_NBYTES = 4 * 2**30
 
@@ -269,6 +274,35 @@ class Array:
         step = self.chunk_grid[0].size(0) if len(self) else 1
         for start in range(0, len(self), step):
             yield from self[start : start + step]
+
+    # --- what is stored, for people
+
+    def nchunks_stored(self) -> int:
+        """Return how many objects (chunks, or shards) are stored; raise `UnsupportedError` without a listing."""
+        return sum(1 for _ in stored_chunks(self))
+
+    def nbytes_stored(self) -> int:
+        """Return the size of the stored chunks (or shards) in bytes, without the metadata."""
+        return sum(chunk.nbytes for chunk in stored_chunks(self))
+
+    def explain(self, selection: Any, limit: int | None = None) -> Explanation:
+        """Return which stored objects, ranges and bytes ``a[selection]`` would fetch, without reading a chunk.
+
+        At most ``limit`` objects are looked up in the store (1000; of remote stores 100), the others only counted.
+        """
+        from .explain import explain
+
+        return explain(self, selection, limit)
+
+    @property
+    def info(self) -> Info:
+        """A summary from the metadata alone, which prints as text and shows as HTML in notebooks."""
+        from .display import array_info
+
+        return array_info(self)
+
+    def _repr_html_(self) -> str:
+        return self.info._repr_html_()
 
     # --- identity
 

@@ -28,7 +28,7 @@ from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Store
 
 if TYPE_CHECKING:
-    from .display import Tree
+    from .display import Info, Tree
 
 
 class Group(Mapping[str, "Array | Group"]):
@@ -162,7 +162,7 @@ class Group(Mapping[str, "Array | Group"]):
         return Tree(self, depth)
 
     @property
-    def info(self) -> Any:
+    def info(self) -> Info:
         """A summary that prints as text and shows as HTML in notebooks."""
         from .display import group_info
 
@@ -183,7 +183,7 @@ class Group(Mapping[str, "Array | Group"]):
         return f"<xzarr_backend.Group {self.name} zarr_format={self.zarr_format}>"
 
     def _repr_html_(self) -> str:
-        return str(self.info._repr_html_())
+        return self.info._repr_html_()
 
 
 def _usable(child: Child) -> Found:

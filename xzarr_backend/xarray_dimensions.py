@@ -95,7 +95,9 @@ def conflict_of(shapes: Mapping[str, tuple[Names, tuple[int, ...]]], where: str)
             sets.append((sizes, [name]))
     if len(sets) < 2:
         return None
-    disputed = sorted({dim for known, _ in sets for dim, size in known.items() for other, _ in sets if other.get(dim, size) != size})
+    disputed = sorted(
+        {dim for known, _ in sets for dim, size in known.items() for other, _ in sets if other.get(dim, size) != size}
+    )
     return MetadataError(
         f"conflicting sizes of {', '.join(map(repr, disputed))}: the variables do not fit into one dataset",
         where=where,

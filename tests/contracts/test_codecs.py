@@ -102,7 +102,10 @@ FILTERS = [
 BYTES_TO_BYTES = [
     *(Case(name, {"level": 3}) for name in ("gzip", "zlib", "zstd", "bz2", "bzip2")),
     *(Case(name) for name in ("gzip", "zlib", "zstd", "bz2", "blosc", "lz4", "lzma", "snappy", "base64")),
-    *(Case("blosc", {"cname": c, "clevel": 5, "shuffle": "bitshuffle", "typesize": 4}) for c in ("lz4", "zstd", "zlib")),
+    *(
+        Case("blosc", {"cname": c, "clevel": 5, "shuffle": "bitshuffle", "typesize": 4})
+        for c in ("lz4", "zstd", "zlib")
+    ),
     *(Case("blosc", {"cname": "blosclz", "shuffle": s, "level": 9, "typesize": None}) for s in (0, 1, 2)),
     Case("gzip", {"level": 0}),
     Case("zlib", {"level": -1}),
@@ -240,7 +243,7 @@ def test_arrays_refuse_wrong_sizes(case: Case, dtype: Any) -> None:
     for data in damaged:
         if case.name in ("zfpy",) and data:
             continue  # zfp fills what is missing with zeros
-        with pytest.raises(Exception):  # noqa: B017, PT011 (the reader wraps whatever a library raises)
+        with pytest.raises(Exception):  # noqa: B017 (the reader wraps whatever a library raises)
             codec.decode(data)
 
 
@@ -318,10 +321,10 @@ def test_bytes_refuse_damage(case: Case, size: int) -> None:
     for other in (size - 1, size + 1, 2 * size):
         bad.append(bytes(memoryview(build(case, BytesSpec(other, 1)).encode(raw_bytes(other)))))
     for data in bad:
-        with pytest.raises(Exception):  # noqa: B017, PT011 (the reader wraps whatever a library raises)
+        with pytest.raises(Exception):  # noqa: B017 (the reader wraps whatever a library raises)
             codec.decode(data)
         if codec.decode_into is not None:
-            with pytest.raises(Exception):  # noqa: B017, PT011
+            with pytest.raises(Exception):  # noqa: B017
                 codec.decode_into(data, np.empty(size, "u1"))
 
 

@@ -104,7 +104,8 @@ def _lzma_filters(filters: JSON) -> list[dict[str, Any]] | None:
 def drain(name: str, start: Callable[[], Any], data: Buffer, expected: int | None) -> bytes:
     """Decode streams one after the other, up to ``expected`` bytes; raise `ChunkError` for anything else."""
     limit = MAX_DECODED if expected is None else expected
-    rest, parts, total = bytes(as_bytes_array(data)), [], 0
+    rest, total = bytes(as_bytes_array(data)), 0
+    parts: list[bytes] = []
     while rest.strip(b"\0") or not parts:  # zeros behind the last stream are padding
         stream = start()
         while not stream.eof:

@@ -221,7 +221,7 @@ def _among_arrays(
     pointwise: bool,
 ) -> Codec:
     dtype, shape, count = spec.dtype.numpy, spec.shape, number_of_elements(spec)
-    same = decoded.newbyteorder("=") == dtype.newbyteorder("=")
+    same = decoded == dtype or (dtype.kind not in "OT" and decoded.newbyteorder("=") == dtype.newbyteorder("="))
     if not same and decoded.itemsize != dtype.itemsize:
         raise MetadataError(f"codec {name!r} is configured for {decoded}, but receives {spec.dtype}")
     stored = as_dtype(encoded)

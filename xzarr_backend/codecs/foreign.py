@@ -58,7 +58,7 @@ def numcodecs_factory(cls: Any, kind: str | None = None) -> Factory:
 
 def _among_bytes(name: str, codec: Any, spec: BytesSpec) -> Codec:
     def decode(data: Buffer) -> Any:
-        decoded = as_bytes_array(codec.decode(data))
+        decoded = as_bytes_array(codec.decode(as_bytes_array(data)))
         check_decoded(name, decoded.size, spec.nbytes)
         return decoded
 

@@ -27,7 +27,8 @@ class Pipeline(NamedTuple):
     ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
     than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
     None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.
-    ``in_order``: the elements lie in C order in that memory, so memory of the result can be decoded into.
+    ``in_order``: the elements lie in that memory in C order and in the byte order of the data type, so memory of the
+    result can be decoded into.
     ``encoded_size`` is the stored size in bytes where it is always the same.
     """
 
@@ -107,9 +108,15 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         view=to_array if viewable else None,
         nbytes=inner.nbytes,
         raw=viewable and not byte_codecs,
-        in_order=viewable and not arrays,
+        in_order=viewable and not arrays and _keeps_byte_order(chain.serializer, inner),
         encoded_size=encoded.nbytes,
     )
+
+
+def _keeps_byte_order(serializer: Named, spec: ChunkSpec) -> bool:
+    """Return whether the elements are stored in the byte order of their data type: one element shows it."""
+    codec = lookup(serializer.name).factory(serializer.configuration, spec._replace(shape=()))
+    return bool(codec.decode(np.zeros(spec.dtype.itemsize or 0, np.uint8)).dtype == spec.dtype.numpy)
 
 
 def _compose(functions: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple, cast
 
 from ..errors import MetadataError, UnsupportedError
@@ -78,7 +77,7 @@ def unknown_codec(name: str) -> UnsupportedError:
     hint = HINTS.get(name, f"did you mean {PREFIX + name!r}?" if PREFIX + name in CODECS else "")
     package = next((package for start, package in FOREIGN.items() if name.removeprefix(PREFIX).startswith(start)), None)
     if not hint and package is not None:
-        hint = f"the package {package!r} has it; add it with register_codec"
+        hint = f"the package {package!r} may have it; call its numcodecs.register_codecs() first"
     return UnsupportedError(
         f"codec {name!r} is not known here",
         hint=hint or "available_codecs() lists the known ones; register_codec adds another",
@@ -87,7 +86,7 @@ def unknown_codec(name: str) -> UnsupportedError:
 
 def _from_entry_points(name: str) -> ResolvedRow | None:
     """Load the codec from an entry point: a `ResolvedRow`, a (kind, factory) pair, or a numcodecs class."""
-    for point in entry_points(group=ENTRY_POINTS, name=name):
+    for point in _entry_points(name=name):
         loaded = point.load()
         if _is_numcodecs_class(loaded):
             return register_codec(name, loaded)
@@ -103,6 +102,13 @@ def _from_numcodecs(name: str) -> ResolvedRow | None:
     short = name.removeprefix(PREFIX)
     found = find_numcodecs(short)
     return None if found is None else ResolvedRow(*found)
+
+
+def _entry_points(name: str | None = None) -> Iterable[Any]:
+    from importlib.metadata import entry_points  # half of what importing this module would cost
+
+    points = entry_points(group=ENTRY_POINTS)
+    return points if name is None else points.select(name=name)
 
 
 def _is_numcodecs_class(thing: object) -> bool:
@@ -155,7 +161,7 @@ def codec_available(name: str) -> bool:
 
 def available_codecs() -> list[str]:
     """Return the names that can be used now, sorted."""
-    known = {*CODECS, *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))}
+    known = {*CODECS, *_registered, *(point.name for point in _entry_points())}
     return sorted(name for name in known if codec_available(name))
 
 

@@ -161,7 +161,10 @@ def _to_precision(values: Any, target: Numbers, mode: str) -> Any:
     finite = np.where(np.isfinite(values), values, 0.0)
     exponent = np.frexp(finite)[1]
     step = np.maximum(exponent - target.precision, target.quantum)
-    rounded = np.ldexp(round_whole(np.ldexp(finite, -step), mode), step)
+    with np.errstate(over="ignore"):
+        rounded = np.ldexp(round_whole(np.ldexp(finite, -step), mode), step)
+    # rounding up may leave float64 itself; what is beyond every narrower type must stay a number to be seen as such
+    rounded = np.clip(rounded, -np.finfo(np.float64).max, np.finfo(np.float64).max)
     return np.where(np.isfinite(values), np.copysign(rounded, values), values)
 
 

@@ -82,27 +82,13 @@ CODECS: dict[str, Row] = {
 UNSAFE = frozenset({"pickle"})  # codecs that execute code taken from the data
 
 # How names of codecs that are not here begin, and the package that has them.
-FOREIGN = {
-    "imagecodecs_": "imagecodecs",
-    "zfp": "zarrs",
-    "gdeflate": "zarrs",
-    "squeeze": "zarrs",
-    "n5_default": "zarrs",
-    "blosc2": "blosc2",
-    "any-numcodecs": "virtualizarr",
-    "bytes-numcodecs": "virtualizarr",
-    "grib": "kerchunk",
-    "fill_hdf_strings": "kerchunk",
-    "wavpack": "wavpack-numcodecs",
-    "flac": "flac-numcodecs",
-    "ebcc": "ebcc",
-    "sz3": "numcodecs-wasm",
-    "lerc": "imagecodecs",
-}
+FOREIGN = {"imagecodecs_": "imagecodecs"}
 
 HINTS = {
     "delta": "written by ExZarr, 'delta' holds the raw data or real differences, depending on how the array was made: "
     "open with quirks='exzarr' for raw data; 'numcodecs.delta' is the name of the codec that stores differences",
+    "zfp": "zarrs, a Rust library, has it; numcodecs.zfpy, which is known here, stores a header and is another format",
+    "n5_default": "blocks of N5 behind a header; their chunks cannot be decoded here",
 }
 
 # The module of a package, where it has another name.

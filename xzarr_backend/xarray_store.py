@@ -1,0 +1,205 @@
+"""A group as the data store that xarray decodes: variables, attributes, encoding.
+
+Imports group, array, xarray_arrays, xarray_dimensions and the rows below, and xarray. Invariant: what xarray sees of a
+group equals what its built-in Zarr engine would show, but for dimension names that are missing or repeated; making a
+variable reads nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from xarray import Variable
+from xarray.backends import AbstractDataStore
+from xarray.core import indexing
+
+from .array import Array
+from .codec_objects import Reported, report_codecs
+from .errors import MetadataError, SkippedNodeWarning, UnsupportedError
+from .formats.v2 import DIMENSIONS
+from .spec import JSON
+from .xarray_arrays import FEW_OBJECTS, MAX_OBJECTS, Prefetch, StoredArray
+from .xarray_dimensions import Names, PhonyDimensions, conflict_of, name_dimensions
+
+
+class Reading(NamedTuple):
+    """How the groups of one call are turned into datasets.
+
+    ``fill_value_as_mask``: None means yes for format 2 and no for 3. ``phony`` invents dimension names.
+    """
+
+    phony: PhonyDimensions
+    duplicate_dims: str = "rename"
+    fill_value_as_mask: bool | None = None
+    strict: bool = False
+
+
+class GroupStore(AbstractDataStore):
+    """The arrays of one group. ``close`` is called when the dataset is closed."""
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Array],
+        attributes: Mapping[str, JSON],
+        zarr_format: int,
+        where: str,
+        reading: Reading,
+        close: Callable[[], None],
+    ) -> None:
+        self._arrays, self._attributes, self._reading = arrays, attributes, reading
+        self._zarr_format, self._where, self._close = zarr_format, where, close
+        self._reported: tuple[Any, Reported] | None = None
+        self._names: dict[str, Names] = name_dimensions(arrays, reading.duplicate_dims, reading.phony)
+
+    def get_variables(self) -> dict[str, Variable]:
+        """Return the variables, none of them read; those that cannot be decoded are skipped with a warning."""
+        prefetch = Prefetch()
+        variables = {}
+        for name, array in self._arrays.items():
+            try:
+                variables[name] = self._variable(name, array, prefetch)
+            except (MetadataError, UnsupportedError) as error:
+                if self._reading.strict:
+                    raise error.at(array.where)  # noqa: B904
+                warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, stacklevel=2)
+        return variables
+
+    def get_attrs(self) -> dict[str, JSON]:
+        """Return the attributes of the group, without those that NCZarr keeps for itself."""
+        return {
+            name: copy.deepcopy(value) for name, value in self._attributes.items() if not name.lower().startswith("_nc")
+        }
+
+    def get_dimensions(self) -> dict[str, int]:
+        """Return the sizes of the dimensions."""
+        return {
+            dim: size
+            for name, array in self._arrays.items()
+            for dim, size in zip(self._names[name], array.shape, strict=True)
+        }
+
+    def conflict(self, dropped: Iterable[str]) -> MetadataError | None:
+        """Return the error for variables, but for those ``dropped``, whose dimensions differ in size; None if none."""
+        left_out = set(dropped)
+        shapes = {name: (self._names[name], a.shape) for name, a in self._arrays.items() if name not in left_out}
+        return conflict_of(shapes, self._where)
+
+    def close(self) -> None:
+        """Give back what the store holds open."""
+        self._close()
+
+    def _variable(self, name: str, array: Array, prefetch: Prefetch) -> Variable:
+        dims = self._names[name]
+        attributes = _attributes_of(array)
+        encoding = _encoding_of(array, dims, self._report(array))
+        self._place_fill_values(array, attributes, encoding)
+        is_index = dims == (name,)
+        few = FEW_OBJECTS if array.store.concurrent else 1
+        shared = _worth_prefetching(array, is_index, attributes) and prefetch.add(
+            array, MAX_OBJECTS if is_index and array.store.concurrent else few
+        )
+        stored = StoredArray(array, prefetch if shared else None)
+        if stored.dtype.kind == "T":
+            encoding["dtype"] = stored.dtype
+        return Variable(dims, indexing.LazilyIndexedArray(stored), attributes, encoding, fastpath=True)
+
+    def _place_fill_values(self, array: Array, attributes: dict[str, JSON], encoding: dict[str, Any]) -> None:
+        """Say where xarray finds the fill value: as the value to mask, or beside one that the attributes give."""
+        as_mask = self._reading.fill_value_as_mask
+        if as_mask if as_mask is not None else self._zarr_format == 2:
+            if array.fill_value is not None and array.dtype.kind != "V":  # xarray cannot mask records
+                attributes["_FillValue"] = array.fill_value
+            return
+        if self._zarr_format == 3:
+            encoding["fill_value"] = array.fill_value
+        if "_FillValue" in attributes:
+            attributes["_FillValue"] = decode_fill_value(attributes["_FillValue"], array.dtype)
+
+    def _report(self, array: Array) -> Reported:
+        """Return the codecs of the array; most arrays of a group have those of the array before."""
+        spec = array.spec
+        if spec.zarr_format != 2:
+            return report_codecs(spec)  # plain dicts, which every variable owns
+        known = self._reported
+        if known is None or known[0] != (spec.codecs, array.ndim):
+            self._reported = known = (spec.codecs, array.ndim), report_codecs(spec)
+        return known[1]
+
+
+def _worth_prefetching(array: Array, is_index: bool, attributes: Mapping[str, JSON]) -> bool:
+    """Return whether xarray will look into the array when it opens the dataset."""
+    units = attributes.get("units")
+    if isinstance(units, str) and " since " in units:
+        return True
+    return is_index and array.store.concurrent
+
+
+def _attributes_of(array: Array) -> dict[str, JSON]:
+    """Return a copy of the attributes without those that only name the dimensions."""
+    attributes = array.spec.attributes
+    nested = (list, dict)
+    shown = {name: copy.deepcopy(v) if isinstance(v, nested) else v for name, v in attributes.items()}
+    if array.zarr_format == 2:
+        for name in attributes:
+            if name == DIMENSIONS or name.lower().startswith("_nc"):
+                del shown[name]
+    elif array.spec.document.get("dimension_names") is None and array.dimension_names is not None:
+        shown.pop(DIMENSIONS, None)  # the names came from there
+    return shown
+
+
+def _encoding_of(array: Array, dims: Names, codecs: Reported) -> dict[str, Any]:
+    chunks = tuple(compact_sizes(sizes) for sizes in array.chunks)
+    shards = array.shards
+    encoding = {
+        "chunks": chunks,
+        "preferred_chunks": dict(zip(dims, chunks, strict=True)),
+        "compressors": codecs.compressors,
+        "filters": codecs.filters,
+        "shards": None if shards is None else tuple(compact_sizes(sizes) for sizes in shards),
+    }
+    if array.zarr_format == 3:
+        encoding["serializer"] = codecs.serializer
+    return encoding
+
+
+def compact_sizes(sizes: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return chunk sizes along one dimension as xarray takes them: one number where they are alike but for the last."""
+    if isinstance(sizes, int):
+        return sizes
+    if not sizes:
+        return (0,)
+    return sizes[0] if len(set(sizes[:-1])) <= 1 and sizes[-1] <= sizes[0] else sizes
+
+
+def decode_fill_value(value: JSON, dtype: Any) -> Any:
+    """Return the value that a ``_FillValue`` attribute of format 3 stands for.
+
+    xarray writes floats as base64 of eight little-endian bytes, complex numbers as two of those, bytes as base64. Other
+    writers put plain numbers there, which are taken as they are.
+    """
+    kind = dtype.kind
+    try:
+        if kind == "f" and isinstance(value, str):
+            return _decode_float(value)
+        if kind == "c" and isinstance(value, list | tuple) and len(value) == 2:
+            return complex(*(_decode_float(part) if isinstance(part, str) else part for part in value))
+        if kind == "S" and isinstance(value, str):
+            return base64.standard_b64decode(value)
+        if kind == "b":
+            return bool(value)
+        return int(value) if kind in "iu" and value == value else value
+    except (ValueError, TypeError, OverflowError) as error:
+        raise MetadataError(f"the attribute _FillValue {value!r:.80} is no value of {dtype}") from error
+
+
+def _decode_float(value: str) -> float:
+    try:
+        return float(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
+    except (ValueError, struct.error):
+        return float(value)  # "NaN", as fill values themselves are spelled

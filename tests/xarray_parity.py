@@ -50,7 +50,8 @@ def assert_same_dataset(theirs: xr.Dataset, ours: xr.Dataset) -> None:
 
 def assert_same_encoding(name: Any, theirs: dict[Any, Any], ours: dict[Any, Any]) -> None:
     """Fail unless both have the same keys, and equal values of equal types under those that are compared."""
-    assert set(theirs) == set(ours), name
+    assert set(theirs) - set(ours) <= {"filters"}, name  # which is left out for strings of format 2
+    assert set(ours) <= set(theirs), name
     for key in ENCODING:
         left, right = theirs.get(key), ours.get(key)
         assert type(left) is type(right), (name, key, left, right)

@@ -213,8 +213,9 @@ def _parse_axis(length: int, given: JSON, place: str) -> Axis:
             raise _wrong(place, f"lists more than {MAX_EDGES} chunks")
         runs.append([run[0]] * run[1])
     edges = tuple(chain.from_iterable(runs))
-    if sum(edges) < length:
-        raise _wrong(place, f"the sizes add up to {sum(edges)}, less than the array's length {length}")
+    if not length <= sum(edges) < 2**63:
+        problem = "less than the array's length" if sum(edges) < length else "more than an array can have; it has"
+        raise _wrong(place, f"the sizes add up to {sum(edges)}, {problem} {length}")
     return EdgedAxis(length, edges)
 
 

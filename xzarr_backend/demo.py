@@ -61,7 +61,7 @@ class _Variable(NamedTuple):
 
 
 def write_dataset(place: str, zarr_format: int) -> None:
-    """Write a group with temperature, precipitation and their coordinates, with the attributes of the CF conventions."""
+    """Write a group with temperature, precipitation and coordinates, with the attributes of the CF conventions."""
     create_group(
         place,
         attributes={"Conventions": "CF-1.11", "title": "A made-up year", "institution": "xzarr demo"},
@@ -128,7 +128,7 @@ def _compute(places: dict[str, str], folder: str, say: Say) -> list[xr.Dataset]:
     with cluster, Client(cluster) as client:
         for name, place in places.items():
             take_reads()
-            store = CountingStore(open_store(place))
+            store: Any = CountingStore(open_store(place))
             dataset = xr.open_dataset(store, engine="xzarr", chunks={}, consolidated=False)
             opening = take_reads()
             say(f"Zarr {name}: {dataset}\n")

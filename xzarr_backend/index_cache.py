@@ -12,16 +12,18 @@ from collections.abc import Hashable
 
 from .codecs.sharding import Index
 
+CacheKey = tuple[str, int, int]  # key of the object, first byte and depth of the shard in it
+
 
 class IndexCache:
     """The indexes of the shards read last, at most ``limit`` bytes of them, with the stamp of their shard."""
 
     def __init__(self, limit: int = 32 * 2**20) -> None:
         self._limit, self._nbytes = limit, 0
-        self._kept: OrderedDict[tuple[str, int], tuple[Hashable, Index]] = OrderedDict()
+        self._kept: OrderedDict[CacheKey, tuple[Hashable, Index]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[str, int]) -> tuple[Hashable, Index] | None:
+    def get(self, key: CacheKey) -> tuple[Hashable, Index] | None:
         """Return (stamp, index) of the shard ``key``, if it is kept."""
         with self._lock:
             found = self._kept.get(key)
@@ -29,7 +31,7 @@ class IndexCache:
                 self._kept.move_to_end(key)
             return found
 
-    def put(self, key: tuple[str, int], stamp: Hashable, index: Index) -> None:
+    def put(self, key: CacheKey, stamp: Hashable, index: Index) -> None:
         """Keep an index; the one used longest ago gives way."""
         with self._lock:
             self._forget(key)
@@ -50,7 +52,7 @@ class IndexCache:
             self._kept.clear()
             self._nbytes = 0
 
-    def _forget(self, key: tuple[str, int]) -> None:
+    def _forget(self, key: CacheKey) -> None:
         found = self._kept.pop(key, None)
         if found is not None:
             self._nbytes -= found[1].nbytes

@@ -59,7 +59,7 @@ class Layout:
         self.chunk_nbytes = math.prod(grid.largest_chunk) * dtype.numpy.itemsize
         self._chain = split_chain(codecs, allow)
         self._allow = allow
-        self._depth = depth
+        self.depth = depth
         self._pipelines: dict[tuple[int, ...], Pipeline] = {}
         self._shards: dict[tuple[int, ...], Shards | None] = {}
         self.regular = grid.regular
@@ -89,10 +89,10 @@ class Layout:
         before, spec = build_codecs(self._chain.arrays, self._chunk_spec(shape))
         if any(codec.order is None for codec in before):
             return None  # a codec changes values or shapes: only the whole shard can be decoded
-        if self._depth >= MAX_NESTING:
+        if self.depth >= MAX_NESTING:
             raise MetadataError(f"shards are nested more than {MAX_NESTING} deep")
         sharding = parse_sharding(self._chain.serializer.configuration, spec)
-        inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self._depth + 1)
+        inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self.depth + 1)
         return Shards(sharding, inner, _combined_order(before))
 
     @property

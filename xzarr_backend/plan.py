@@ -7,7 +7,7 @@ and memory grow with the sum of the chunks along each dimension, not with their 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -63,8 +63,10 @@ class Plan(NamedTuple):
     @property
     def count(self) -> int:
         """The number of parts."""
-        counts = [len(along) for axis, along in enumerate(self.sections) if axis not in self.points]
-        return math.prod(counts) * (len(self.groups) if self.points else 1)
+        if not self.points:
+            return math.prod(map(len, self.sections))
+        others = [len(along) for axis, along in enumerate(self.sections) if axis not in self.points]
+        return math.prod(others) * len(self.groups)
 
     @property
     def front(self) -> tuple[int, ...] | None:
@@ -74,13 +76,14 @@ class Plan(NamedTuple):
         at = self.points[0]
         return (at, *range(at), *range(at + 1, len(self.shape)))
 
-    def coords_array(self) -> npt.NDArray[np.int64]:
-        """Return the coords of all parts, shape (count, rank), in the order of `parts`."""
+    def numbers(self, counts: Sequence[int]) -> list[int]:
+        """Return the number of each part's chunk, counted in C order of a grid of ``counts`` chunks, as `parts` go."""
         if self.points:
-            return np.array([part.coords for part in self._point_parts()], "i8").reshape(-1, self.rank)
-        along = [np.array([section.chunk for section in sections], "i8") for sections in self.sections]
-        mesh = np.meshgrid(*along, indexing="ij") if along else []
-        return np.stack([m.reshape(-1) for m in mesh], axis=1) if mesh else np.zeros((1, 0), "i8")
+            return [_number(part.coords, counts) for part in self._point_parts()]
+        numbers = [0]
+        for sections, count in zip(self.sections, counts, strict=True):
+            numbers = [number * count + section.chunk for number in numbers for section in sections]
+        return numbers
 
     def parts(self, *, opened: bool = True) -> Iterator[Part]:
         """Yield the parts, in C order of the chunks (pointwise: group by group).
@@ -112,6 +115,13 @@ class Plan(NamedTuple):
                 yield Part(tuple(coords), tuple(inside), place, False)
 
 
+def _number(coords: Sequence[int], counts: Sequence[int]) -> int:
+    number = 0
+    for coord, count in zip(coords, counts, strict=True):
+        number = number * count + coord
+    return number
+
+
 def _mesh_part(combination: tuple[Section, ...]) -> Part:
     coords, inside, place, _ = zip(*combination, strict=True)
     return Part(coords, open_mesh(inside), open_mesh(place), False)
@@ -131,19 +141,19 @@ def _arange(piece: slice) -> Indices:
 
 def plan(selection: Selection, grid: ChunkGrid) -> Plan:
     """Return the plan of ``selection`` on ``grid``."""
-    points = selection.points
-    sections = tuple(
-        [] if place in points else plan_axis(axis, along)
-        for place, (axis, along) in enumerate(zip(selection.axes, grid, strict=True))
-    )
-    groups = _group_points([selection.axes[axis] for axis in points], [grid[axis] for axis in points])  # type: ignore[misc]
-    arrays = sum(isinstance(axis, np.ndarray) for place, axis in enumerate(selection.axes) if place not in points)
-    return Plan(selection.planned_shape, len(selection.axes), sections, points, groups, arrays > 1)
+    axes, points = selection.axes, selection.points
+    if points:
+        sections = tuple([] if at in points else plan_axis(axis, grid[at]) for at, axis in enumerate(axes))
+        groups = _group_points([axes[at] for at in points], [grid[at] for at in points])  # type: ignore[misc]
+        return Plan(selection.planned_shape, len(axes), sections, points, groups, False)
+    sections = tuple(map(plan_axis, axes, grid))
+    arrays = [axis for axis in axes if type(axis) is not range]
+    return Plan(selection.planned_shape, len(axes), sections, (), [], len(arrays) > 1)
 
 
 def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
     """Return the sections of one dimension, in the order of the chunks."""
-    if isinstance(chosen, np.ndarray):
+    if type(chosen) is not range:
         return _array_sections(chosen, axis)
     if not chosen:
         return []

@@ -159,27 +159,37 @@ def _is_mask(item: Any) -> bool:
 
 def parse_basic(key: Any, shape: tuple[int, ...]) -> Selection:
     """Parse ``a[key]`` with NumPy's meaning: ints, slices, ellipsis, newaxis, masks, and index arrays."""
-    items = _as_items(key)
-    for item in items:
-        kind = type(item)
-        if kind is not int and kind is not slice and _is_array(item):
-            return _parse_fancy(_expand(items, shape), shape)
-    axes: list[AxisSelection] = []
+    items = key if type(key) is tuple else (key,)
+    if any(map(_may_be_array, items)):
+        return _parse_fancy(_expand(items, shape), shape)
+    if len(items) != len(shape) or not all(map(_is_plain, items)):
+        expanded = _expand(items, shape)
+    else:
+        expanded = list(items)  # the common case needs no expansion
+    axes: list[range] = []
     result = []
-    scalar = bool(shape) or not items
-    for item in _expand(items, shape):
-        if item is None:
-            result.append(1)
-            scalar = False
-            continue
+    for item in expanded:
         axis = len(axes)
-        if isinstance(item, slice):
+        if type(item) is slice:
             axes.append(_axis_slice(item, shape[axis]))
             result.append(len(axes[-1]))
-            scalar = False
+        elif item is None:
+            result.append(1)
         else:
             axes.append(_one(item, shape[axis], axis))
-    return Selection(tuple(axes), (), tuple(result), None, scalar and not any(i is Ellipsis for i in items))
+    scalar = not result and (bool(shape) or not items) and Ellipsis not in items
+    return Selection(tuple(axes), (), tuple(result), None, scalar)
+
+
+_PLAIN = frozenset({int, slice})
+
+
+def _is_plain(item: Any) -> bool:
+    return type(item) in _PLAIN
+
+
+def _may_be_array(item: Any) -> bool:
+    return type(item) not in _PLAIN and _is_array(item)
 
 
 def _one(item: Any, length: int, axis: int) -> range:

@@ -16,6 +16,7 @@ import numpy as np
 from .codecs.sharding import ABSENT, Index
 from .errors import ChunkError
 from .executor import run, threads_for
+from .index_cache import CacheKey
 from .layout import Layout, Shards
 from .plan import Part, Plan, open_mesh, plan
 from .chunk_reading import (
@@ -222,7 +223,7 @@ def _load_indexes(source: Source, opened: Sequence[Shard]) -> list[FoundIndex | 
         if blob.data is not None:
             found.append((blob.stamp, _checked(source, blob, lambda b=blob, s=sharding: s.index_of(b.data))))
             continue
-        known = source.indexes.get((blob.key, blob.start))
+        known = source.indexes.get(_cache_key(shard))
         found.append(known)
         if known is None:
             unknown.append(shard)
@@ -269,8 +270,13 @@ def _index_range(shard: Shard) -> ByteRange:
 def _keep_index(source: Source, shard: Shard, stamp: Hashable, encoded: Any) -> Index:
     blob, sharding = shard.job.blob, shard.shards.sharding
     index = _checked(source, blob, lambda: sharding.parse_index(encoded, blob.nbytes))
-    source.indexes.put((blob.key, blob.start), stamp, index)
+    source.indexes.put(_cache_key(shard), stamp, index)
     return index
+
+
+def _cache_key(shard: Shard) -> CacheKey:
+    """Return the name of a shard's index; a nested shard may begin where the one around it begins."""
+    return shard.job.blob.key, shard.job.blob.start, shard.shards.inner.depth
 
 
 def _checked(source: Source, blob: Blob, parse: Callable[[], Index]) -> Index:
@@ -293,8 +299,7 @@ def _pieces(shard: Shard, found: FoundIndex) -> tuple[Shard, Hashable, list[Piec
     """Return the inner chunks that are stored; the places of the others are filled."""
     stamp, index = found
     job, planned = shard.job, shard.planned
-    counts = shard.shards.sharding.grid.counts
-    rows = np.ravel_multi_index(tuple(planned.coords_array().T), counts) if counts else np.zeros(1, "i8")
+    rows = planned.numbers(shard.shards.sharding.grid.counts)
     nested = shard.shards.inner.shards is not None
     pieces = []
     for (start, nbytes), part in zip(index[rows].tolist(), planned.parts(opened=not nested), strict=True):

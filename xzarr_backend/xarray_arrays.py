@@ -37,8 +37,7 @@ class StoredArray(BackendArray):
     def __init__(self, array: Array, prefetch: Prefetch | None = None) -> None:
         self._array, self._prefetch = array, prefetch
         self.shape = array.shape
-        # Python strings in an object array would be written back as guesses; this dtype says what they are
-        self.dtype = np.dtypes.StringDType() if array.spec.dtype.name == "string" else array.dtype
+        self.dtype = np.dtypes.StringDType() if _holds_text(array) else array.dtype
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Return the values of an indexer of xarray as a NumPy array."""
@@ -78,6 +77,13 @@ class StoredArray(BackendArray):
 
     def __repr__(self) -> str:
         return repr(self._array)
+
+
+def _holds_text(array: Array) -> bool:
+    """Return whether the elements are strings of any length, which an object array would leave xarray to guess."""
+    if array.spec.dtype.name == "object":
+        return any(codec.name == "numcodecs.vlen-utf8" for codec in array.spec.codecs)
+    return array.spec.dtype.name == "string"
 
 
 def with_slices(key: Key) -> Key:

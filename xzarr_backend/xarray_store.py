@@ -106,6 +106,9 @@ class GroupStore(AbstractDataStore):
         stored = StoredArray(array, prefetch if shared else None)
         if stored.dtype.kind == "T":
             encoding["dtype"] = stored.dtype
+            if array.zarr_format == 2:
+                # implied by the type; the built-in writer would also use it for an index, which has another type
+                del encoding["filters"]
         return Variable(dims, indexing.LazilyIndexedArray(stored), attributes, encoding, fastpath=True)
 
     def _place_fill_values(self, array: Array, attributes: dict[str, JSON], encoding: dict[str, Any]) -> None:

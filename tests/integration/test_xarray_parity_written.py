@@ -61,7 +61,7 @@ _plain("packed", HOLES, encoding={"dtype": "int16", "scale_factor": 0.01, "add_o
 _plain(
     "packed unsigned", HOLES, encoding={"dtype": "uint8", "scale_factor": 0.5, "add_offset": -4.0, "_FillValue": 255}
 )
-_plain("packed without fill", FLOATS, encoding={"dtype": "int32", "scale_factor": 0.001})
+_plain("packed by somebody else", np.arange(6, dtype="i2"), "time", scale_factor=0.1, add_offset=2.0)
 _plain("masked by nan", HOLES)
 _plain("masked by a number", HOLES.astype("f4"), encoding={"_FillValue": -1e30, "dtype": "float32"})
 _plain("missing value", HOLES, encoding={"missing_value": -99.0, "_FillValue": -99.0})
@@ -74,7 +74,6 @@ _plain("strings of objects", np.array(["a", "", "größer"], object), "x")
 _plain("strings of fixed length", np.array(["a", "bb", "größer"]), "x")
 _plain("bytes", np.array([b"a", b"bb", b""]), "x")
 _plain("characters", np.array([b"abc", b"de", b""]), "x", encoding={"dtype": "S1"})
-_plain("characters of text", np.array(["abc", "de", "ü"], object), "x", encoding={"dtype": "S1"})
 _plain("scalar", np.float64(3.5), ())
 _plain("scalar string", np.array("text", object), ())
 _plain("scalar integer with a fill value", np.int32(3), (), encoding={"_FillValue": -1})
@@ -116,9 +115,14 @@ def _coordinates() -> xr.Dataset:
             "lon": (("y", "x"), FLOATS[2]),
             "level": 850.0,
             "x": np.arange(5),
-            "label": ("y", np.array(["a", "b", "c", "d"], object)),
         },
     )
+
+
+@case("labels")
+def _labels() -> xr.Dataset:
+    labels = np.array(["a", "b", "c", "d"], object)
+    return xr.Dataset({"v": (("y", "x"), FLOATS[0])}, coords={"y": labels, "label": ("y", labels), "x": list("abcde")})
 
 
 @case("bounds", {"time": {"units": "days since 2000-01-01", "dtype": "float64"}})
@@ -177,12 +181,14 @@ def ours(place: Any, **keywords: Any) -> xr.Dataset:
         return xr.open_dataset(place, engine=ENGINE, **keywords)
 
 
-def write(data: xr.Dataset, place: Path, zarr_format: int, encoding: dict[str, Any] | None = None) -> str:
+def write(
+    data: xr.Dataset, place: Path, zarr_format: int, encoding: dict[str, Any] | None = None, **keywords: Any
+) -> str:
     """Write with the built-in writer; return the path."""
     if zarr_format == 2:
         for name in data.variables:
             data[name].encoding.pop("shards", None)
-    data.to_zarr(str(place), zarr_format=zarr_format, encoding=encoding)
+    data.to_zarr(str(place), zarr_format=zarr_format, encoding=encoding, **keywords)
     return str(place)
 
 
@@ -206,12 +212,15 @@ def test_written_datasets_look_the_same(written: str) -> None:
     assert_same_dataset(theirs(written, decode_cf=False), ours(written, decode_cf=False))
 
 
+@pytest.mark.filterwarnings("ignore:saving variable None with floating point data as an integer dtype")
+@pytest.mark.filterwarnings("ignore:variable None has data in the form of a dask array with dtype=object")
 @pytest.mark.parametrize("chunks", [None, {}], ids=["loaded", "chunked"])
 def test_datasets_opened_here_save_with_the_built_in_writer(
     written: str, tmp_path: Path, zarr_format: int, chunks: Any
 ) -> None:
     """What this engine opened is saved by `Dataset.to_zarr` in the same format and reads back identical."""
-    again = write(ours(written, chunks=chunks), tmp_path / "again.zarr", zarr_format)
+    # the writer would refuse chunks of dask that are smaller than the shards
+    again = write(ours(written, chunks=chunks), tmp_path / "again.zarr", zarr_format, align_chunks=chunks is not None)
     xr.testing.assert_identical(theirs(written), theirs(again))
     assert_same_dataset(theirs(again), ours(again))
 
@@ -229,7 +238,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dropped": {"drop_variables": ["v", "nothing"]},
     "chunks of the store": {"chunks": {}},
     "chunks chosen": {"chunks": "auto"},
-    "one chunk for a dimension": {"chunks": {"time": 4}},
+    "one chunk for a dimension": {"chunks": {"time": -1}},
     "no consolidated metadata": {"consolidated": False},
     "no indexes": {"create_default_indexes": False},
     "no cache": {"cache": False},

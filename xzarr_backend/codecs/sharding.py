@@ -110,7 +110,7 @@ def _chunk_shape(configuration: Mapping[str, JSON], shape: tuple[int, ...]) -> t
         or len(given) != len(shape)
         or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in given)
     ):
-        raise wrong_configuration("sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r}")
+        raise wrong_configuration("sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r:.80}")
     if any(outer % inner for outer, inner in zip(shape, given, strict=True)):
         raise wrong_configuration(
             "sharding_indexed", "chunk_shape", f"inner chunks {tuple(given)} do not divide the shard {shape}"
@@ -124,7 +124,7 @@ def parse_chain(configuration: Mapping[str, JSON], member: str, default: Sequenc
     if given is None:
         return tuple(default)
     if not isinstance(given, list | tuple):
-        raise wrong_configuration("sharding_indexed", member, f"must be a list of codecs, not {given!r}")
+        raise wrong_configuration("sharding_indexed", member, f"must be a list of codecs, not {given!r:.80}")
     return tuple(_named(codec, member) for codec in given)
 
 
@@ -134,8 +134,10 @@ def _named(codec: JSON, member: str) -> Named:
     if isinstance(codec, str):
         return Named(codec, {})
     if isinstance(codec, Mapping) and isinstance(codec.get("name"), str):
-        return Named(codec["name"], codec.get("configuration") or {})
-    raise wrong_configuration("sharding_indexed", member, f"holds {codec!r}, which is not a codec")
+        configuration = codec.get("configuration") or {}
+        if isinstance(configuration, Mapping):
+            return Named(codec["name"], configuration)
+    raise wrong_configuration("sharding_indexed", member, f"holds {codec!r:.80}, which is not a codec")
 
 
 def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:

@@ -16,6 +16,7 @@ from ..spec import JSON, Named
 MAX_DOCUMENT_NBYTES = 512 * 2**20  # consolidated metadata of large stores reach tens of megabytes
 MAX_RANK = 64  # NumPy's own limit
 MAX_LENGTH = 2**63 - 1
+DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute for dimension names
 
 T = TypeVar("T")
 
@@ -79,6 +80,13 @@ class Checks:
         if member not in self.document:
             self.problem(member, "is missing")
         return self.document.get(member)
+
+    def needed(self, member: str) -> JSON:
+        """Return a member that must be there and cannot be null; None after noting that it is."""
+        value = self.required(member)
+        if value is None and member in self.document:
+            self.problem(member, "must not be null")
+        return value
 
     def shape(self, member: str = "shape") -> tuple[int, ...]:
         """Return the lengths of the array."""

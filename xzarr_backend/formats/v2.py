@@ -1,6 +1,6 @@
 """Zarr v2 documents: `.zarray`, `.zgroup`, `.zattrs`.
 
-Imports documents, compat and row 0. Invariant: what comes out is a v3 codec chain; nothing behind it knows of filters,
+Imports documents, v3 and row 0. Invariant: what comes out is a v3 codec chain; nothing behind it knows of filters,
 compressors, order or byte order. Source: Zarr v2, "Metadata".
 """
 
@@ -14,25 +14,25 @@ from ..chunk_keys import ChunkKeyEncoding
 from ..dtypes import DataType, parse_dtype_v2
 from ..errors import UnsupportedError
 from ..spec import JSON, ArraySpec, GroupSpec, Named
+from .documents import DIMENSIONS as DIMENSIONS
 from .documents import Checks, expect_format
+from .v3 import parse_array_v3
 
-DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute for dimension names
 _OWN = "numcodecs."  # v2 names are ids of numcodecs; in a v3 chain they carry this prefix
 
 
 def parse_array_v2(document: Mapping[str, JSON], attributes: Mapping[str, JSON]) -> ArraySpec:
     """Return the spec of the array that ``document`` (.zarray) and ``attributes`` (.zattrs) describe."""
     if document.get("zarr_format") == 3 and "data_type" in document:
-        from .v3 import parse_array_v3  # ExZarr stores the v3 document of a zip under the v2 name
-
+        # ExZarr stores the v3 document of a zip under the v2 name
         return parse_array_v3({**document, "attributes": document.get("attributes") or attributes})
     expect_format(document, 2, ".zarray")
     checks = Checks(document)
     shape = checks.shape()
     filters = _codec_list(checks, document.get("filters"))
-    dtype_document = checks.required("dtype")
+    dtype_document = checks.needed("dtype")
     object_codec = filters[0].name if filters else None
-    dtype = checks.attempt("dtype", lambda: parse_dtype_v2(dtype_document, object_codec)) if dtype_document else None
+    dtype = checks.attempt("dtype", lambda: parse_dtype_v2(dtype_document, object_codec)) if dtype_document is not None else None
     grid = _grid(checks, shape)
     order = document.get("order", "C")
     if order not in ("C", "F"):
@@ -98,17 +98,29 @@ def _chain(
     chain = []
     if order == "F" and rank > 1:
         chain.append(Named("transpose", {"order": list(range(rank))[::-1]}))
-    if dtype.itemsize is None:
-        if not filters:
-            raise UnsupportedError(
-                "an array of objects needs a filter that encodes them (vlen-utf8, json2, ...), but has none",
-                where="filters",
-            )
-        chain.append(filters[0])
-        filters = filters[1:]
-    else:
+    codecs = [_with_defaults(codec) for codec in (*filters, *([compressor] if compressor else []))]
+    first = codecs[0].name.removeprefix(_OWN) if codecs else None
+    if dtype.itemsize is None and first is None:
+        raise UnsupportedError(
+            "an array of objects needs a filter that encodes them (vlen-utf8, json2, ...), but has none",
+            where="filters",
+        )
+    if dtype.itemsize is None and first == "categorize":  # objects become numbers, which are then the elements
+        chain.append(codecs.pop(0))
+        chain.append(Named("bytes", {"endian": "little"}))
+    elif dtype.itemsize is not None and first not in ARRAY_BYTES:
         chain.append(Named("bytes", _byte_order(dtype)))
-    return (*chain, *filters, *([compressor] if compressor else []))
+    return (*chain, *codecs)
+
+
+ARRAY_BYTES = frozenset({"pcodec", "zfpy"})  # ids of numcodecs that take the elements as they are, not their bytes
+
+
+def _with_defaults(codec: Named) -> Named:
+    """Fill in what numcodecs assumes in v2 and assumes differently in v3."""
+    if codec.name == "numcodecs.shuffle" and "elementsize" not in codec.configuration:
+        return Named(codec.name, {**codec.configuration, "elementsize": 4})
+    return codec
 
 
 def _byte_order(dtype: DataType) -> dict[str, JSON]:

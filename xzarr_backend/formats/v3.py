@@ -14,8 +14,7 @@ from ..chunk_keys import ChunkKeyEncoding, format_chunk_key_encoding, parse_chun
 from ..dtypes import parse_dtype_v3
 from ..errors import MetadataError, UnsupportedError
 from ..spec import JSON, ArraySpec, GroupSpec, Named
-from .documents import Checks, expect_format
-from .v2 import DIMENSIONS
+from .documents import DIMENSIONS, Checks, expect_format
 
 _ARRAY_MEMBERS = frozenset(
     "zarr_format node_type shape data_type chunk_grid chunk_key_encoding fill_value codecs attributes "
@@ -30,9 +29,9 @@ def parse_array_v3(document: Mapping[str, JSON]) -> ArraySpec:
     expect_format(document, 3, "zarr.json")
     checks = Checks(document)
     shape = checks.shape()
-    data_type = checks.required("data_type")
+    data_type = checks.needed("data_type")
     dtype = checks.attempt("data_type", lambda: parse_dtype_v3(data_type)) if data_type is not None else None
-    grid_document = checks.required("chunk_grid")
+    grid_document = checks.needed("chunk_grid")
     named_grid = checks.named(grid_document, "chunk_grid") if grid_document is not None else None
     grid = checks.attempt("chunk_grid", lambda: parse_chunk_grid(shape, named_grid)) if named_grid else None
     fill = checks.attempt("fill_value", lambda: dtype.parse_fill(checks.required("fill_value"), 3)) if dtype else None
@@ -58,11 +57,11 @@ def parse_array_v3(document: Mapping[str, JSON]) -> ArraySpec:
 
 
 def _key_encoding(checks: Checks) -> ChunkKeyEncoding | None:
-    document = checks.required("chunk_key_encoding")
+    document = checks.needed("chunk_key_encoding")
     if document is None:
         return None
     named = checks.named(document, "chunk_key_encoding")
-    return checks.attempt("chunk_key_encoding", lambda: parse_chunk_key_encoding(named)) if named.name else None
+    return checks.attempt("chunk_key_encoding", lambda: parse_chunk_key_encoding(named))
 
 
 def _codecs(checks: Checks) -> tuple[Named, ...]:
@@ -96,7 +95,11 @@ def _names_in_attributes(attributes: Mapping[str, JSON], rank: int) -> tuple[str
 
 
 def _check_extensions(checks: Checks) -> None:
-    for place, transformer in enumerate(checks.document.get("storage_transformers") or ()):
+    transformers = checks.document.get("storage_transformers") or []
+    if not isinstance(transformers, list):
+        checks.problem("storage_transformers", f"must be a list, not {transformers!r:.80}")
+        return
+    for place, transformer in enumerate(transformers):
         if must_understand(transformer):
             name = checks.named(transformer, f"storage_transformers[{place}]").name
             checks.unsupported = checks.unsupported or UnsupportedError(

@@ -1,0 +1,50 @@
+"""Importing the package stays cheap: what it must not load, seen from a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("xarray", "dask", "distributed", "fsspec", "click", "numcodecs", "zarr", "asyncio", "multiprocessing")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level modules that ``code`` loads in a fresh interpreter, beyond those that NumPy loads."""
+    report = "\nimport sys; print(' '.join(sorted({name.partition('.')[0] for name in sys.modules} - before)))"
+    before = "import sys, numpy; before = {name.partition('.')[0] for name in sys.modules}\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", before + code + report], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return set(ran.stdout.split())
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    """``import xzarr_backend`` loads none of xarray, dask, fsspec, click, numcodecs, asyncio, multiprocessing."""
+    assert loaded_by("import xzarr_backend").isdisjoint(HEAVY)
+
+
+def test_the_check_sees_what_is_loaded() -> None:
+    """The check above would notice a heavy import."""
+    assert "click" in loaded_by("import xzarr_backend.cli")
+
+
+def test_listing_and_reading_local_data_loads_no_xarray_or_dask(tmp_path: Path) -> None:
+    """Names of adapters are listed without loading them; NumPy users never load xarray, dask or fsspec."""
+    code = f"""
+import xzarr_backend as xz
+assert "open_dataset" in dir(xz)
+array = xz.create_array({str(tmp_path / "a.zarr")!r}, data=[1, 2, 3], compressors=None)
+assert array[:].tolist() == [1, 2, 3] and array.info and array.explain(0) and array.nchunks_stored() == 1
+"""
+    assert loaded_by(code).isdisjoint({"xarray", "dask", "distributed", "fsspec", "click", "asyncio"})
+
+
+@pytest.mark.parametrize("name", ["open_dataset", "open_zarr", "open_datatree", "open_mfdataset", "from_zarr"])
+def test_adapters_load_at_their_first_use(name: str) -> None:
+    """An adapter's name loads xarray or dask, and only then."""
+    loaded = loaded_by(f"import xzarr_backend as xz\nassert callable(xz.{name})")
+    assert loaded & {"xarray", "dask"}

@@ -61,17 +61,17 @@ SIGNATURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "codec_available": ({"name": ...}, {}),
 }
 
-ARRAY = """
-shape dtype ndim size nbytes chunks shards fill_value attrs dimension_names zarr_format order codecs filters compressors
-serializer nchunks info store path name oindex vindex blocks
-""".split()
-
-ARRAY_METHODS = (
-    "nchunks_stored nbytes_stored explain __array__ __len__ __getitem__ __setitem__ __dask_tokenize__".split()
+# names one after the other, as they read best
+ARRAY, ARRAY_METHODS, GROUP, GROUP_METHODS = (
+    names.split()
+    for names in (
+        "shape dtype ndim size nbytes chunks shards fill_value attrs dimension_names zarr_format order codecs filters "
+        "compressors serializer nchunks info store path name oindex vindex blocks",
+        "nchunks_stored nbytes_stored explain __array__ __len__ __getitem__ __setitem__ __dask_tokenize__",
+        "attrs store path name zarr_format info",
+        "arrays groups members tree keys values items get __getitem__ __contains__ __iter__ __len__",
+    )
 )
-
-GROUP = "attrs store path name zarr_format info".split()
-GROUP_METHODS = "arrays groups members tree keys values items get __getitem__ __contains__ __iter__ __len__".split()
 
 ERRORS = {
     "NodeNotFoundError": FileNotFoundError,

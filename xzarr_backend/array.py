@@ -18,6 +18,7 @@ import numpy.typing as npt
 from .chunk_grids import ChunkGrid
 from .chunk_reading import Source
 from .codec_objects import report_codecs
+from .compat import Reading
 from .errors import MetadataError, ReadOnlyError, SelectionError, UnsupportedError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
@@ -61,6 +62,11 @@ class Options(NamedTuple):
     allow_codecs: frozenset[str] = frozenset()
     writable: bool = False
     write_empty_chunks: bool = False
+
+    @property
+    def reading(self) -> Reading:
+        """Which quirks of writers are assumed or refused."""
+        return Reading(self.quirks, self.strict)
 
 
 class Array:
@@ -329,8 +335,8 @@ def _reopen(
     store: Store, path: str, document: Mapping[str, JSON], attributes: Mapping[str, JSON], options: Options
 ) -> Array:
     if document.get("zarr_format") == 3:
-        return Array(store, path, parse_array_v3(document), options)
-    return Array(store, path, parse_array_v2(document, attributes), options)
+        return Array(store, path, parse_array_v3(document, options.reading), options)
+    return Array(store, path, parse_array_v2(document, attributes, options.reading), options)
 
 
 _PARSERS = {

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from .codecs import CODECS
 from .codecs.pipeline import split_chain
 from .errors import MetadataError
 from .formats.v2 import split_v2
@@ -16,6 +19,25 @@ from .formats.v3 import format_named
 from .spec import JSON, ArraySpec, Named
 
 _OWN = "numcodecs."  # the prefix that ids of numcodecs carry in a v3 chain
+
+# names registered for v3; whatever else numcodecs has is written with the prefix
+V3_CODECS = frozenset(
+    "bytes transpose reshape sharding_indexed packbits cast_value scale_offset bitround vlen-utf8 vlen-bytes "
+    "gzip zstd blosc crc32c".split()
+)
+_SAME_IN_V3 = frozenset({"gzip", "zstd", "blosc", "crc32c", "vlen-utf8", "vlen-bytes"})  # with and without the prefix
+_OLD_NAMES = {"endian": "bytes", "vlen_utf8": "vlen-utf8", "vlen_bytes": "vlen-bytes", "bzip2": "bz2"}
+
+# what is meant by a codec whose configuration leaves members out; the specifications demand them in documents
+_DEFAULTS: dict[str, dict[str, JSON]] = {
+    "gzip": {"level": 5},
+    "zstd": {"level": 0, "checksum": False},
+    "blosc": {"cname": "zstd", "clevel": 5, "shuffle": "shuffle", "blocksize": 0},
+    "zlib": {"level": 1},
+    "bz2": {"level": 1},
+}
+_SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")  # by the numbers that numcodecs has for them
+
 
 class Reported(NamedTuple):
     """The codecs of an array as `Array` and ``encoding`` show them; ``chain`` is always in v3 dicts."""
@@ -77,9 +99,53 @@ def named_of(codec: Any) -> Named:
         codec = codec.to_dict()
     if isinstance(codec, Mapping):
         if isinstance(codec.get("name"), str):
-            return Named(codec["name"], codec.get("configuration") or {})
+            return Named(codec["name"], _jsonable(codec.get("configuration") or {}))
         if isinstance(codec.get("id"), str):
-            return Named(_OWN + codec["id"], {name: value for name, value in codec.items() if name != "id"})
+            return Named(_OWN + codec["id"], _jsonable({name: item for name, item in codec.items() if name != "id"}))
     raise MetadataError(
         f"{codec!r:.80} is no codec", hint='give a name ("zstd"), a dict with name and configuration, or a codec object'
     )
+
+
+def _jsonable(value: Any) -> Any:
+    """Codec objects give tuples and NumPy's numbers where documents have lists and plain ones."""
+    if isinstance(value, Mapping):
+        return {name: _jsonable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple) and not isinstance(value, Named):
+        return [_jsonable(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
+    """Return the codec that a caller means under the name and with the members that the format demands.
+
+    In v2 ids of numcodecs; in v3 registered names, and ``numcodecs.*`` for what has none. ``itemsize``: the bytes of
+    an element, which blosc wants to know. Raises `MetadataError` as `named_of` does.
+    """
+    named = named_of(codec)
+    prefixed = named.name.startswith(_OWN)
+    short = named.name.removeprefix(_OWN)
+    short = _OLD_NAMES.get(short, short)
+    configuration = {**_DEFAULTS.get(short, {}), **named.configuration}
+    if short == "blosc":
+        known = itemsize if not isinstance(codec, str | Mapping | Named) else 0  # a zarr-python object may say 1 for all
+        configuration = _blosc(configuration, zarr_format, itemsize, known)
+    if zarr_format == 2:
+        return Named(_OWN + short, configuration)
+    if short in _SAME_IN_V3 or (short in V3_CODECS and not prefixed):
+        return Named(short, configuration)
+    return Named(_OWN + short if prefixed or _OWN + short in CODECS else short, configuration)
+
+
+def _blosc(configuration: dict[str, JSON], zarr_format: int, itemsize: int, least: int) -> dict[str, JSON]:
+    """Return the configuration of blosc as the format has it: v2 numbers the shuffles, v3 names them."""
+    shuffle = configuration["shuffle"]
+    if shuffle in (-1, None):
+        shuffle = "bitshuffle" if itemsize == 1 else "shuffle"
+    if zarr_format == 2:
+        shuffle = _SHUFFLES.index(shuffle) if shuffle in _SHUFFLES else shuffle
+        members = {name: value for name, value in configuration.items() if name != "typesize"}
+        return {**members, "shuffle": shuffle}
+    if isinstance(shuffle, int) and 0 <= shuffle < len(_SHUFFLES):
+        shuffle = _SHUFFLES[shuffle]
+    return {**configuration, "shuffle": shuffle, "typesize": max(configuration.get("typesize") or itemsize, least)}

@@ -1,17 +1,244 @@
 """What other writers do differently, one row each.
 
-Imports errors. Invariant: a quirk that metadata or bytes decide is read without being asked for; one that they cannot
-decide needs ``quirks=`` with the name of the writer.
+Imports errors and spec. Invariant: a row with a writer needs ``quirks=`` with that writer's name, because neither
+metadata nor bytes can tell; the other rows are read without being asked for, and refused only under ``strict``.
+Every row has an id, under which the doctor and the documentation explain it.
 """
 
 from __future__ import annotations
 
-from .errors import XzarrError
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-WRITERS = ("exzarr",)
+from .errors import MetadataError, XzarrError
+from .spec import JSON
+
+Document = Mapping[str, JSON]
+
+
+class Quirk(NamedTuple):
+    """One way of writing that differs from the specification, or from what its metadata say.
+
+    ``places(document)`` lists where a document shows it (or could hide it, for rows with a ``writer``).
+    ``rewrite(document)`` returns the document that says what is meant; None where the parsers read it as it is.
+    ``means`` tells what is read; ``fix`` how the store can be mended.
+    """
+
+    id: str
+    zarr_format: int
+    places: Callable[[Document], list[str]]
+    means: str
+    fix: str = ""
+    writer: str | None = None
+    rewrite: Callable[[Document], Document] | None = None
+
+
+# --- what the rows look at -------------------------------------------------------------------------------------------
+
+
+def _codecs(document: Document) -> list[tuple[str, str, Mapping[str, JSON]]]:
+    """Return (place, name, configuration) of the codecs of a v3 document that are well formed."""
+    found = []
+    codecs = document.get("codecs")
+    for place, codec in enumerate(codecs if isinstance(codecs, list) else ()):
+        if isinstance(codec, str):
+            found.append((f"codecs[{place}]", codec, {}))
+        elif isinstance(codec, dict) and isinstance(codec.get("name"), str):
+            configuration = codec.get("configuration")
+            found.append((f"codecs[{place}]", codec["name"], configuration if isinstance(configuration, dict) else {}))
+    return found
+
+
+def _named(document: Document, *names: str) -> list[str]:
+    return [place for place, name, _ in _codecs(document) if name in names]
+
+
+def _filters(document: Document) -> list[tuple[str, Mapping[str, JSON]]]:
+    filters = document.get("filters")
+    found = [
+        (f"filters[{place}]", codec)
+        for place, codec in enumerate(filters if isinstance(filters, list) else ())
+        if isinstance(codec, dict)
+    ]
+    compressor = document.get("compressor")
+    return [*found, ("compressor", compressor)] if isinstance(compressor, dict) else found
+
+
+def _ids(document: Document, *ids: str) -> list[str]:
+    return [place for place, codec in _filters(document) if codec.get("id") in ids]
+
+
+def _member(name: str, test: Callable[[Any], bool]) -> Callable[[Document], list[str]]:
+    return lambda document: [name] if name in document and test(document[name]) else []
+
+
+# --- rewriting -------------------------------------------------------------------------------------------------------
+
+
+def _without(*names: str) -> Callable[[Document], Document]:
+    def rewrite(document: Document) -> Document:
+        places = {int(place[len("codecs[") : -1]) for place in _named(document, *names)}
+        return {**document, "codecs": [codec for at, codec in enumerate(document["codecs"]) if at not in places]}
+
+    return rewrite
+
+
+def _without_filters(*ids: str) -> Callable[[Document], Document]:
+    def rewrite(document: Document) -> Document:
+        kept = [codec for codec in document["filters"] if not (isinstance(codec, dict) and codec.get("id") in ids)]
+        return {**document, "filters": kept}
+
+    return rewrite
+
+
+def _scaled(document: Document) -> Document:
+    filters = [
+        {**codec, "id": "exzarr.scale"} if isinstance(codec, dict) and codec.get("id") == "fixedscaleoffset" else codec
+        for codec in document["filters"]
+    ]
+    return {**document, "filters": filters}
+
+
+def _little(document: Document) -> Document:
+    codecs = [
+        {"name": "bytes", "configuration": {"endian": "little"}} if place in _named(document, "bytes") else codec
+        for place, codec in zip((f"codecs[{at}]" for at in range(len(document["codecs"]))), document["codecs"], strict=True)
+    ]
+    return {**document, "codecs": codecs}
+
+
+def _own_shards(document: Document) -> Document:
+    """The grid counts inner chunks and ``sharding_indexed`` chunks per shard: say it in elements per shard."""
+    sharding = next(c for c in document["codecs"] if isinstance(c, dict) and c.get("name") == "sharding_indexed")
+    grid = document.get("chunk_grid")
+    inner = grid["configuration"]["chunk_shape"] if isinstance(grid, dict) else None
+    counts = sharding["configuration"]["chunk_shape"]
+    if not isinstance(inner, list) or not isinstance(counts, list) or len(inner) != len(counts):
+        raise MetadataError("chunk_grid and sharding_indexed of an ExZarr array must have one chunk_shape rank")
+    shape = [n * count for n, count in zip(inner, counts, strict=True)]
+    codec = {"name": "exzarr.shards", "configuration": {**sharding["configuration"], "chunk_shape": inner}}
+    return {
+        **document,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
+        "codecs": [codec],
+    }
+
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+_ONE_BYTE = ("<u1", ">u1", "<i1", ">i1", "<b1", ">b1")
+
+QUIRKS: tuple[Quirk, ...] = (
+    # read without being asked for
+    Quirk("v2-byte-order-of-one-byte", 2, _member("dtype", lambda v: isinstance(v, str) and (v in _ONE_BYTE or v[:2] in ("<S", ">S"))),
+          "a byte order on elements of one byte means nothing", 'write "|u1", "|i1", "|b1" or "|S"'),
+    Quirk("v2-time-without-unit", 2, _member("dtype", lambda v: v in ("<M8", "<m8", ">M8", ">m8")),
+          "times without a unit count microseconds", 'write the unit: "<M8[us]"'),
+    Quirk("v2-bzip2", 2, lambda d: _ids(d, "bzip2"), 'the id "bzip2" is bz2', 'write "bz2"'),
+    Quirk("v2-snappy", 2, lambda d: _ids(d, "snappy"), 'the id "snappy" is the raw snappy format', "recompress"),
+    Quirk("v2-missing-order", 2, lambda d: [] if "order" in d else ["order"], "chunks are in C order", 'write "order": "C"'),
+    Quirk("v2-missing-fill-value", 2, lambda d: [] if "fill_value" in d else ["fill_value"], "the fill value is null",
+          'write "fill_value": null'),
+    Quirk("v2-missing-compressor", 2, lambda d: [] if "compressor" in d else ["compressor"], "chunks are not compressed",
+          'write "compressor": null'),
+    Quirk("v2-v3-document", 2, lambda d: ["zarr_format"] if d.get("zarr_format") == 3 else [],
+          "a v3 document under the v2 name, with v2 chunk keys", "convert the store",
+          rewrite=lambda d: {**d, "chunk_key_encoding": {"name": "v2", "configuration": {"separator": "."}}}),
+    Quirk("v3-no-codecs", 3, lambda d: [] if d.get("codecs") is not None else ["codecs"],
+          "the elements are stored raw, little-endian", 'write "codecs": [{"name": "bytes", ...}]'),
+    Quirk("v3-no-serializer", 3,
+          lambda d: ["codecs"] if isinstance(d.get("codecs"), list) and not _named(d, *_SERIALIZERS) else [],
+          "a chain without an array->bytes codec starts with little-endian bytes", "add the codec bytes"),
+    Quirk("v3-null-fill-value", 3, _member("fill_value", lambda v: v is None), "null means zero", "write the fill value"),
+    Quirk("v3-endian", 3, lambda d: _named(d, "endian"), 'the codec "endian" is the old name of "bytes"', 'write "bytes"'),
+    Quirk("v3-bytes-without-endian", 3, lambda d: _bytes_without_endian(d), "the elements are little-endian",
+          'write "endian": "little"'),
+    Quirk("v3-transpose-letter", 3,
+          lambda d: [p for p, name, c in _codecs(d) if name == "transpose" and c.get("order") in ("C", "F")],
+          'transpose "F" reverses the dimensions, "C" leaves them', "write the permutation"),
+    Quirk("v3-irregular", 3, _member("chunk_grid", lambda v: isinstance(v, dict) and v.get("name") == "irregular"),
+          'the grid "irregular" is "rectilinear" with explicit sizes', "convert the store"),
+    Quirk("v3-unprefixed-numcodecs", 3, lambda d: _named(d, "shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype"),
+          "the codec of numcodecs of that name", "write the name with the prefix numcodecs."),
+    Quirk("v3-time-names", 3, _member("data_type", lambda v: v in ("datetime64", "timedelta64")),
+          "times that count microseconds", 'write "numpy.datetime64" with its unit'),
+    # what neither metadata nor bytes can tell
+    Quirk("exzarr-order", 2, _member("order", lambda v: v == "F"), "the metadata say F, the bytes are in C order",
+          'write "order": "C"', "exzarr", lambda d: {**d, "order": "C"}),
+    Quirk("exzarr-packbits", 2, lambda d: _ids(d, "packbits"), "a placeholder that stores the data as they are",
+          "remove the filter", "exzarr", _without_filters("packbits")),
+    Quirk("exzarr-categorize", 2, lambda d: _ids(d, "categorize"), "a placeholder that stores the data as they are",
+          "remove the filter", "exzarr", _without_filters("categorize")),
+    Quirk("exzarr-fixedscaleoffset", 2, lambda d: _ids(d, "fixedscaleoffset"),
+          "round((x - offset) / scale) is stored, the inverse of numcodecs", "write 1 / scale", "exzarr", _scaled),
+    Quirk("exzarr-delta", 3, lambda d: _named(d, "delta"), "the raw data are stored", "remove the codec", "exzarr",
+          _without("delta")),
+    Quirk("exzarr-big-endian", 3, lambda d: [p for p, name, c in _codecs(d) if name == "bytes" and c.get("endian") == "big"],
+          "the metadata say big, the bytes are little-endian", 'write "endian": "little"', "exzarr", _little),
+    Quirk("exzarr-shards", 3, lambda d: _named(d, "sharding_indexed"),
+          "shards in a format of ExZarr's own: sizes count chunks, the index is a blob", "convert the store", "exzarr",
+          _own_shards),
+)  # fmt: skip
+
+_SERIALIZERS = ("bytes", "endian", "sharding_indexed", "vlen-utf8", "vlen-bytes", "packbits", "n5_default", "pcodec",
+                "zfpy", "vlen_utf8", "vlen_bytes", "numcodecs.pcodec", "numcodecs.zfpy", "numcodecs.vlen-utf8",
+                "numcodecs.vlen-bytes", "numcodecs.vlen-array", "numcodecs.json2", "numcodecs.msgpack2")  # fmt: skip
+
+WRITERS = tuple(sorted({quirk.writer for quirk in QUIRKS if quirk.writer is not None}))
+
+
+def _bytes_without_endian(document: Document) -> list[str]:
+    if document.get("data_type") in ("bool", "int8", "uint8", "string", "bytes"):
+        return []
+    return [place for place, name, c in _codecs(document) if name == "bytes" and "endian" not in c]
+
+
+class Reading(NamedTuple):
+    """How documents are read: ``writer`` whose quirks are assumed, ``strict`` to refuse all others."""
+
+    writer: str | None = None
+    strict: bool = False
+
+
+TOLERANT = Reading()
 
 
 def check_quirks(quirks: str | None) -> None:
     """Raise unless ``quirks`` is None or the name of a writer whose ways are known."""
     if quirks is not None and quirks not in WRITERS:
         raise XzarrError(f"quirks={quirks!r} is not known", hint=f"known are: {', '.join(map(repr, WRITERS))}")
+
+
+def found_quirks(document: Document, zarr_format: int, writer: str | None = None) -> list[tuple[Quirk, list[str]]]:
+    """Return the rows that a document shows, with the places; rows of a writer only where it is given."""
+    shown = []
+    for quirk in QUIRKS:
+        if quirk.zarr_format == zarr_format and quirk.writer in (None, writer):
+            places = quirk.places(document)
+            if places:
+                shown.append((quirk, places))
+    return shown
+
+
+def read_as_meant(document: Document, zarr_format: int, reading: Reading = TOLERANT) -> Document:
+    """Return the document that says what is meant; raise `MetadataError` under ``strict`` for each quirk it shows."""
+    if reading.strict:
+        _refuse_quirks(document, zarr_format)
+    for quirk in _REWRITING:  # few rows: this runs for every array of a group
+        if quirk.zarr_format == zarr_format and quirk.writer in (None, reading.writer) and quirk.places(document):
+            assert quirk.rewrite is not None
+            document = quirk.rewrite(document)
+    return document
+
+
+_REWRITING = tuple(quirk for quirk in QUIRKS if quirk.rewrite is not None)
+
+
+def _refuse_quirks(document: Document, zarr_format: int) -> None:
+    refused = [(place, quirk.means) for quirk, places in found_quirks(document, zarr_format) for place in places]
+    if refused:
+        raise MetadataError(
+            "the metadata are not what the specification demands",
+            problems=refused,
+            hint="open without strict=True to read it nevertheless",
+        )

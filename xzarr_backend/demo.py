@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import dask.config
 import numpy as np
 import xarray as xr
 
@@ -117,15 +118,12 @@ def _compute(places: dict[str, str], folder: str, say: Say) -> list[xr.Dataset]:
     say("2. Opened with xarray, the mean over time computed on a dask cluster of 2 processes")
     say("   (what is read is counted by the store, in this process and in those of the cluster)\n")
     means = []
-    cluster = LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        local_directory=folder,
-        silence_logs="ERROR",
-    )
-    with cluster, Client(cluster) as client:
+    options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "silence_logs": "ERROR"}
+    with (
+        dask.config.set(temporary_directory=folder),  # where the processes of the cluster keep their files
+        LocalCluster(dashboard_address=None, **options) as cluster,
+        Client(cluster) as client,
+    ):
         for name, place in places.items():
             take_reads()
             store: Any = CountingStore(open_store(place))

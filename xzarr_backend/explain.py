@@ -205,9 +205,7 @@ def _needed(shards: Shards, selection: Selection) -> tuple[Sequence[int], int]:
         result = np.broadcast_to(np.uint8(0), selection.planned_shape)
         selection, _ = permute(selection, result, shards.order)
     grid = shards.sharding.grid
-    coords = plan(selection, grid).coords_array()
-    rows = np.ravel_multi_index(tuple(coords.T), grid.counts) if grid.counts else np.zeros(1, "i8")
-    return rows.tolist(), grid.nchunks
+    return plan(selection, grid).numbers(grid.counts), grid.nchunks
 
 
 def _look_into(array: Array, shards: Shards, shard: TouchedObject, rows: Sequence[int]) -> TouchedObject:

@@ -79,7 +79,7 @@ class Group(Mapping[str, "Array | Group"]):
     @cached_property
     def children(self) -> Mapping[str, Child]:
         """What is right below the group, those that cannot be read included, found in one wave of requests."""
-        return {child.name: child for child in load_children(self.store, self.path, self._found)}
+        return {child.name: child for child in load_children(self.store, self.path, self._found, self.options.reading)}
 
     def __getitem__(self, name: str) -> Array | Group:
         """Return the member at the relative path ``name``; raise `NodeNotFoundError` (a KeyError too)."""
@@ -89,7 +89,7 @@ class Group(Mapping[str, "Array | Group"]):
         members = self._found.members
         found = None
         if members is not None:
-            found = consolidated_child(members, path)
+            found = consolidated_child(members, path, self.options.reading)
         elif "children" in self.__dict__ and "/" not in path and path in self.children:
             found = _usable(self.children[path])
         full = f"{self.path}/{path}" if self.path else path
@@ -99,9 +99,9 @@ class Group(Mapping[str, "Array | Group"]):
 
     def _find(self, full: str, name: str) -> Found:
         try:
-            return find_node(self.store, full)
+            return find_node(self.store, full, reading=self.options.reading)
         except NodeNotFoundError as error:
-            found = find_in_parents(self.store, full)
+            found = find_in_parents(self.store, full, self.options.reading)
             if found is not None:
                 return found
             raise MemberNotFoundError(

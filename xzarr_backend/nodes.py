@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .compat import TOLERANT, Reading
 from .errors import MetadataError, NodeNotFoundError, UnsupportedError, XzarrError
 from .formats.consolidated import Members, NodeDocuments, below, child_names, parse_inline, parse_zmetadata
 from .formats.documents import parse_json
@@ -40,22 +41,28 @@ def clean_path(path: str) -> str:
 
 
 def find_node(
-    store: Store, path: str, *, kind: str | None = None, zarr_format: int | None = None, consolidated: bool | None = None
+    store: Store,
+    path: str,
+    *,
+    kind: str | None = None,
+    zarr_format: int | None = None,
+    consolidated: bool | None = None,
+    reading: Reading = TOLERANT,
 ) -> Found:
     """Return the node at ``path``.
 
     ``kind`` "array" or "group" raises where the other one lies there. ``consolidated``: None uses consolidated
-    metadata when the group has them, True demands them, False ignores them. Raises `NodeNotFoundError`,
-    `MetadataError` or `UnsupportedError`, each naming the place.
+    metadata when the group has them, True demands them, False ignores them. ``reading``: which quirks of writers are
+    assumed or refused. Raises `NodeNotFoundError`, `MetadataError` or `UnsupportedError`, each naming the place.
     """
     where = place_of(store, path)
     try:
-        found = _find(store, path, kind, zarr_format, consolidated)
+        found = _find(store, path, kind, zarr_format, consolidated, reading)
     except NodeNotFoundError as error:
         raise error.at(where)  # noqa: B904 (the same error, with its place)
     except (MetadataError, UnsupportedError) as error:
         if path and consolidated is not False and not isinstance(error, UnsupportedError):
-            mended = find_in_parents(store, path)
+            mended = find_in_parents(store, path, reading)
             if mended is not None:
                 return mended
         raise error.at(where)  # noqa: B904
@@ -79,28 +86,30 @@ def place_of(store: Store, path: str) -> str:
     return f"{store.url}, path {path!r}" if path else store.url
 
 
-def _find(store: Store, path: str, kind: str | None, zarr_format: int | None, consolidated: bool | None) -> Found:
+def _find(
+    store: Store, path: str, kind: str | None, zarr_format: int | None, consolidated: bool | None, reading: Reading
+) -> Found:
     prefix = f"{path}/" if path else ""
     use_members = consolidated is not False and store.supports_consolidated_metadata
     if zarr_format != 2:
         raw = store.get(f"{prefix}zarr.json")
         if raw is not None:
-            return _found_v3(parse_json(raw, "zarr.json"), use_members)
+            return _found_v3(parse_json(raw, "zarr.json"), use_members, reading)
     if zarr_format == 3:
         raise _nothing(store, path, "no zarr.json")
     if kind != ARRAY and use_members:
         raw = store.get(f"{prefix}.zmetadata")
         if raw is not None:
-            return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), path)
+            return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), reading)
     if kind == GROUP:
-        return _find_group_v2(store, path)
+        return _find_group_v2(store, path, reading)
     zarray, zattrs, zgroup = _load(store, [f"{prefix}{name}" for name in (".zarray", ".zattrs", ".zgroup")])
     if zarray is not None:
-        return Found(parse_array_v2(zarray, zattrs or {}))
+        return Found(parse_array_v2(zarray, zattrs or {}, reading))
     if zgroup is not None:
         return Found(parse_group_v2(zgroup, zattrs or {}))
     if kind is None:
-        return _find_group_v2(store, path)
+        return _find_group_v2(store, path, reading)
     raise _nothing(store, path, "no zarr.json or .zarray")
 
 
@@ -112,23 +121,23 @@ def _load(store: Store, keys: Sequence[str]) -> list[dict[str, JSON] | None]:
     ]
 
 
-def _found_v3(document: Mapping[str, JSON], use_members: bool) -> Found:
+def _found_v3(document: Mapping[str, JSON], use_members: bool, reading: Reading) -> Found:
     if node_type(document) == ARRAY:
-        return Found(parse_array_v3(document))
+        return Found(parse_array_v3(document, reading))
     spec = parse_group_v3(document)
     if not use_members or spec.consolidated is None:
         return Found(spec)
     return Found(spec, parse_inline(spec.consolidated))
 
 
-def _found_consolidated(members: Members, path: str) -> Found:
+def _found_consolidated(members: Members, reading: Reading) -> Found:
     root = members.get("", NodeDocuments())
     if root.zarray is not None:
-        return Found(parse_array_v2(root.zarray, root.zattrs or {}))
+        return Found(parse_array_v2(root.zarray, root.zattrs or {}, reading))
     return Found(parse_group_v2(root.zgroup or {"zarr_format": 2}, root.zattrs or {}), members)
 
 
-def _find_group_v2(store: Store, path: str) -> Found:
+def _find_group_v2(store: Store, path: str, reading: Reading) -> Found:
     """Find a v2 group, or folders that hold nodes although nobody declared a group (older writers)."""
     prefix = f"{path}/" if path else ""
     try:
@@ -136,13 +145,13 @@ def _find_group_v2(store: Store, path: str) -> Found:
     except UnsupportedError:
         zgroup, zattrs, zarray = _load(store, [f"{prefix}{name}" for name in (".zgroup", ".zattrs", ".zarray")])
         if zarray is not None:
-            return Found(parse_array_v2(zarray, zattrs or {}))
+            return Found(parse_array_v2(zarray, zattrs or {}, reading))
         if zgroup is None:
             raise _nothing(store, path, "no zarr.json, .zgroup or .zarray") from None
         return Found(parse_group_v2(zgroup, zattrs or {}))
     if ".zarray" in names:
         zarray, zattrs = _load(store, [f"{prefix}.zarray", f"{prefix}.zattrs"])
-        return Found(parse_array_v2(zarray or {}, zattrs or {}))
+        return Found(parse_array_v2(zarray or {}, zattrs or {}, reading))
     attributes = _load(store, [f"{prefix}.zattrs"])[0] if ".zattrs" in names else None
     if ".zgroup" in names or _holds_nodes(store, prefix, names):
         # a .zgroup says nothing but its format, so it is not fetched
@@ -180,12 +189,12 @@ def _nothing(store: Store, path: str, why: str) -> NodeNotFoundError:
 # --- members of groups -----------------------------------------------------------------------------------------------
 
 
-def parse_node(documents: NodeDocuments) -> Found | None:
+def parse_node(documents: NodeDocuments, reading: Reading = TOLERANT) -> Found | None:
     """Return the node that ``documents`` describe, None when they describe none."""
     if documents.zarr_json is not None:
-        return _found_v3(documents.zarr_json, use_members=True)
+        return _found_v3(documents.zarr_json, True, reading)
     if documents.zarray is not None:
-        return Found(parse_array_v2(documents.zarray, documents.zattrs or {}))
+        return Found(parse_array_v2(documents.zarray, documents.zattrs or {}, reading))
     if documents.zgroup is not None or documents.zattrs is not None:
         return Found(parse_group_v2(documents.zgroup or {"zarr_format": 2}, documents.zattrs or {}))
     return None
@@ -199,27 +208,27 @@ class Child(NamedTuple):
     error: XzarrError | None = None
 
 
-def consolidated_child(members: Members, name: str) -> Found | None:
+def consolidated_child(members: Members, name: str, reading: Reading = TOLERANT) -> Found | None:
     """Return the node at the relative path ``name`` of a consolidated group; groups may be implied by their members."""
     documents = members.get(name)
     inner = below(members, name)
-    found = parse_node(documents) if documents is not None else None
+    found = parse_node(documents, reading) if documents is not None else None
     if found is None:
         return Found(GroupSpec(attributes={}, zarr_format=2, document={"zarr_format": 2}), inner) if inner else None
     return found._replace(members=inner) if isinstance(found.spec, GroupSpec) else found
 
 
-def load_children(store: Store, path: str, found: Found) -> list[Child]:
+def load_children(store: Store, path: str, found: Found, reading: Reading = TOLERANT) -> list[Child]:
     """Return all members right below the group ``found`` at ``path``, in one wave of requests."""
     if found.members is not None:
         members = found.members
-        return [_attempt(store, path, name, lambda n=name: consolidated_child(members, n)) for name in child_names(members)]
+        return [_attempt(store, path, name, lambda n=name: consolidated_child(members, n, reading)) for name in child_names(members)]
     prefix = f"{path}/" if path else ""
     names = found.listing if found.listing is not None else store.list_dir(prefix)
     folders = [name[:-1] for name in names if name.endswith("/")]
     documents = _load_documents(store, [f"{prefix}{name}" for name in folders], found.spec.zarr_format)
     children = [
-        _attempt(store, path, name, lambda n=name, d=loaded: _parse_child(store, f"{prefix}{n}", d))
+        _attempt(store, path, name, lambda n=name, d=loaded: _parse_child(store, f"{prefix}{n}", d, reading))
         for name, loaded in zip(folders, documents, strict=True)
     ]
     return [child for child in children if child.found is not None or child.error is not None]
@@ -250,10 +259,10 @@ def _fetch_documents(store: Store, paths: Sequence[str], names: Sequence[str]) -
     return [{name: next(found) for name in names} for _ in paths]
 
 
-def _parse_child(store: Store, path: str, raw: Mapping[str, Any]) -> Found | None:
+def _parse_child(store: Store, path: str, raw: Mapping[str, Any], reading: Reading) -> Found | None:
     parsed = {name: parse_json(data, name) for name, data in raw.items() if data is not None}
     documents = NodeDocuments(parsed.get("zarr.json"), parsed.get(".zarray"), parsed.get(".zgroup"), parsed.get(".zattrs"))
-    found = parse_node(documents)
+    found = parse_node(documents, reading)
     if found is None:
         names = store.list_dir(f"{path}/")
         if _holds_nodes(store, f"{path}/", names):
@@ -261,7 +270,7 @@ def _parse_child(store: Store, path: str, raw: Mapping[str, Any]) -> Found | Non
     return found
 
 
-def find_in_parents(store: Store, path: str) -> Found | None:
+def find_in_parents(store: Store, path: str, reading: Reading = TOLERANT) -> Found | None:
     """Return the node as the consolidated metadata of a parent know it, where its own documents are lost or broken."""
     if not store.supports_consolidated_metadata:
         return None
@@ -273,7 +282,7 @@ def find_in_parents(store: Store, path: str) -> Found | None:
         except (MetadataError, UnsupportedError):
             continue
         if found is not None and name in found:
-            return consolidated_child(found, name)
+            return consolidated_child(found, name, reading)
     return None
 
 

@@ -17,6 +17,7 @@ from .nodes import ARRAY, GROUP, clean_path, find_in_parents, find_node
 from .spec import ArraySpec
 from .stores import open_store
 from .stores.base import Store
+from .stores.local import LocalStore
 
 MODES = ("r", "r+", "a", "w", "w-")
 MISSING = ("fill", "warn", "raise")
@@ -67,9 +68,21 @@ def open_node(
 ) -> Array | Group:
     """Open the node at ``path``; one that only the consolidated metadata of a parent know is found too."""
     try:
-        found = find_node(store, path, kind=kind, zarr_format=zarr_format, consolidated=consolidated)
+        found = find_node(
+            store,
+            path,
+            kind=kind,
+            zarr_format=zarr_format,
+            consolidated=consolidated,
+            reading=options.reading,
+        )
     except NodeNotFoundError:
-        known = find_in_parents(store, path) if path and consolidated is not False else None
+        archive = _only_archive(store, path)
+        if archive is not None:
+            return open_node(
+                archive, "", options, kind=kind, zarr_format=zarr_format, consolidated=consolidated
+            )
+        known = find_in_parents(store, path, options.reading) if path and consolidated is not False else None
         if known is None or (kind is not None and (kind == ARRAY) != isinstance(known.spec, ArraySpec)):
             raise
         found = known
@@ -78,6 +91,16 @@ def open_node(
         array.layout  # noqa: B018 (compile now: what cannot be decoded is reported on opening)
         return array
     return Group(store, path, found, options)
+
+
+def _only_archive(store: Store, path: str) -> Store | None:
+    """Return the zip store that a local folder holds and nothing else: ExZarr makes a folder around its archive."""
+    if not isinstance(store, LocalStore) or not store.read_only:
+        return None
+    names = store.list_dir(f"{path}/" if path else "")
+    if len(names) != 1 or not names[0].endswith(".zip"):
+        return None
+    return open_store("/".join(filter(None, (store.root, path, names[0]))))
 
 
 def open_array(store: Any, path: str = "", **options: Any) -> Array:

@@ -135,8 +135,11 @@ def _masks_to_indices(items: Sequence[Any], shape: tuple[int, ...]) -> list[Any]
     return found
 
 
-def _expand(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
-    """Replace the ellipsis, add the missing slices at the end; newaxis (None) stays."""
+def _expand(items: tuple[Any, ...], shape: tuple[int, ...], *, keep_ellipsis: bool = False) -> list[Any]:
+    """Replace the ellipsis, add the missing slices at the end; newaxis (None) stays.
+
+    ``keep_ellipsis``: one that stands for no dimension stays, since it separates index arrays nevertheless.
+    """
     used = sum(np.ndim(i) if _is_mask(i) else i is not None and i is not Ellipsis for i in items)
     ellipses = sum(item is Ellipsis for item in items)
     if ellipses > 1:
@@ -144,7 +147,9 @@ def _expand(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
     if used > len(shape):
         raise SelectionError(f"too many indices: {used} for an array with {len(shape)} dimensions")
     place = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-    missing = [slice(None)] * (len(shape) - used)
+    missing: list[Any] = [slice(None)] * (len(shape) - used)
+    if keep_ellipsis and ellipses and not missing:
+        missing = [Ellipsis]
     before, after = list(items[:place]), list(items[place + 1 :])
     # a mask that stands behind the ellipsis must be measured at its own dimensions, so expand first
     return _masks_to_indices([*before, *missing, *after], shape)
@@ -193,6 +198,8 @@ def _may_be_array(item: Any) -> bool:
 
 
 def _one(item: Any, length: int, axis: int) -> range:
+    if isinstance(item, bool):
+        raise SelectionError(f"{item} is no index of dimension {axis}: use an integer or a mask of the array's shape")
     try:
         index = _axis_int(item, length, axis)
     except TypeError:
@@ -212,6 +219,8 @@ def _parse_fancy(items: list[Any], shape: tuple[int, ...]) -> Selection:
     for place, item in enumerate(items):
         if item is None:
             rest.append(1)
+            continue
+        if item is Ellipsis:
             continue
         axis = len(axes)
         if isinstance(item, slice):

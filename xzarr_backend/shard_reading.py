@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import ABSENT, Index
 from .errors import ChunkError
 from .executor import run, threads_for
@@ -283,7 +284,16 @@ def _checked(source: Source, blob: Blob, parse: Callable[[], Index]) -> Index:
     try:
         return parse()
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        failure = chunk_error(error, source, blob.coords, blob.key)
+        if blob.nbytes is None and _written_by_exzarr(source, blob):
+            failure.hint = 'the shard is in the format of ExZarr: open the array with quirks="exzarr"'
+        raise failure from error
+
+
+def _written_by_exzarr(source: Source, blob: Blob) -> bool:
+    """Look at the whole of a shard whose index cannot be read, to tell the user what it is."""
+    data = blob.data if blob.data is not None else source.store.get(blob.key)
+    return data is not None and looks_like_exzarr(memoryview(data).cast("B"), len(blob.coords))
 
 
 # --- inner chunks ----------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from .array import Array
+from .errors import XzarrError
 from .stores.base import Request
 from .stores.memory import MappingStore
 
@@ -24,6 +25,7 @@ MAX_NBYTES = 16 * 2**20  # of one array that is prefetched, decoded
 MAX_TOTAL_NBYTES = 64 * 2**20  # of all that are prefetched together
 MAX_OBJECTS = 4096  # of a dimension coordinate, which xarray reads whole
 FEW_OBJECTS = 16  # of another variable, of which xarray looks at the first and the last value only
+LOOKS = 2  # xarray looks at the first and at the last value, which of one or two are the whole
 
 Values = npt.NDArray[Any]
 Key = tuple[Any, ...]
@@ -46,9 +48,7 @@ class StoredArray(BackendArray):
             plain: Any = indexing.NumpyIndexingAdapter
             found = indexing.apply_indexer(plain(whole), key)
             return self._typed(found.copy() if found.base is not None else found)
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.VECTORIZED, lambda plain: self._typed(self._read(key, plain))
-        )
+        return self._typed(self._read(key))
 
     async def async_getitem(self, key: indexing.ExplicitIndexer) -> Any:
         """Return the same from a thread, so that several variables load at once."""
@@ -56,14 +56,15 @@ class StoredArray(BackendArray):
 
         return await asyncio.to_thread(self.__getitem__, key)
 
-    def _read(self, key: indexing.ExplicitIndexer, plain: Key) -> Values:
+    def _read(self, key: indexing.ExplicitIndexer) -> Values:
+        # every kind of key is one of our own, so xarray need not split them into what it does and what the store does
         found: Values
         if isinstance(key, indexing.VectorizedIndexer):
-            found = self._array.vindex[with_slices(plain)]
+            found = self._array.vindex[with_slices(key.tuple)]
         elif isinstance(key, indexing.OuterIndexer):
-            found = self._array.oindex[plain]
+            found = self._array.oindex[key.tuple]
         else:
-            found = self._array[(*plain, ...)]  # the ellipsis makes single elements arrays too
+            found = self._array[(*key.tuple, ...)]  # the ellipsis makes single elements arrays too
         return found
 
     def _typed(self, found: Any) -> Any:
@@ -135,6 +136,7 @@ class Prefetch:
         self._waiting: dict[str, Array] = {}
         self._fetched: dict[str, Array] = {}  # arrays whose objects lie in memory
         self._values: dict[str, Values] = {}
+        self._looks: dict[str, int] = {}  # how often an array was read whole
         self._total = 0
 
     def add(self, array: Array, max_objects: int) -> bool:
@@ -156,16 +158,24 @@ class Prefetch:
             fetched = self._fetched.pop(path, None)
             if fetched is not None:
                 self._values[path] = fetched[...]
-            if _is_whole(key, array.shape):
-                return self._values.pop(path, None)
-            return self._values.get(path)
+            values = self._values.get(path)
+            if values is not None and _is_whole(key, array.shape):
+                self._looks[path] = looks = self._looks.get(path, 0) + 1
+                if looks > LOOKS or array.size > LOOKS:
+                    del self._values[path]
+            return values
 
     def _fetch(self, array: Array) -> None:
         if not array.store.concurrent:
             self._fetched[array.path] = self._waiting.pop(array.path)
             return
         waiting, self._waiting = self._waiting, {}
-        keys = [key for each in waiting.values() for key in object_keys(each)]
+        keys: list[str] = []
+        for path, each in list(waiting.items()):
+            try:
+                keys += object_keys(each)
+            except XzarrError:
+                del waiting[path]  # it cannot be decoded, which only a read of it should say
         try:
             found = array.store.get_many([Request(key) for key in keys])
         except Exception:

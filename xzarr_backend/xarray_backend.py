@@ -6,34 +6,25 @@ engine and a few more; an unknown one is a TypeError; a dataset comes back lazy 
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import inspect
 import os
-import re
-import sys
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 from xarray.backends import AbstractDataStore, BackendEntrypoint, StoreBackendEntrypoint
 
-from .array import Array, Options
-from .compat import check_quirks
-from .errors import MemberNotFoundError, MetadataError, NodeNotFoundError, XzarrError
+from .array import Array
+from .errors import XzarrError
 from .group import Group
-from .nodes import clean_path
-from .opening import MISSING, open_node
-from .stores import open_store
-from .stores.base import Store
 from .xarray_dimensions import PhonyDimensions
+from .xarray_place import Place, arrays_of, check, place_of_given, walk
 from .xarray_store import GroupStore, Reading
 
 if TYPE_CHECKING:
     from xarray import Dataset, DataTree
 
-MODES = ("r", "r+", "a", "a-")
 DOCUMENTS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
@@ -99,11 +90,13 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         )
         if isinstance(store, AbstractDataStore):
             return decoders.decode(store)
-        place = _place(filename_or_obj if store is None else store, mode, storage_options, missing, quirks, strict)
+        place = place_of_given(
+            filename_or_obj if store is None else store, mode, storage_options, missing, quirks, strict
+        )
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         with place:
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
-            arrays = _arrays_of(node, place, keep_variables)
+            arrays = arrays_of(node, place, _as_names(keep_variables))
             return decoders.decode(_group_store(node, arrays, place, reading))
 
     def open_groups_as_dict(
@@ -141,18 +134,18 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         decoders = _Decoders(
             mask_and_scale, decode_times, concat_characters, decode_coords, drop_variables, use_cftime, decode_timedelta
         )
-        place = _place(filename_or_obj, mode, storage_options, missing, quirks, strict)
+        place = place_of_given(filename_or_obj, mode, storage_options, missing, quirks, strict)
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         kept = _as_names(keep_variables)
         with place:
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             if isinstance(node, Array):
-                return {"/": decoders.decode(_group_store(node, _arrays_of(node, place, kept), place, reading))}
+                return {"/": decoders.decode(_group_store(node, arrays_of(node, place, kept), place, reading))}
             return {
                 path: decoders.decode(
                     _group_store(each, {n: a for n, a in arrays.items() if kept is None or n in kept}, place, reading)
                 )
-                for path, each, arrays in _walk(node, "/")
+                for path, each, arrays in walk(node, "/")
             }
 
     def open_datatree(
@@ -244,141 +237,7 @@ class _Decoders(NamedTuple):
             raise conflict from error
 
 
-# --- finding the node ------------------------------------------------------------------------------------------------
-
-
-class _Place:
-    """A store, or a node of it that was open already; closes the store on errors when it was opened here."""
-
-    def __init__(self, store: Store, ours: bool, options: Options, node: Array | Group | None = None) -> None:
-        self.store, self._ours, self._options, self._node = store, ours, options, node
-
-    def open(self, group: str | None, consolidated: bool | None, zarr_format: int | None) -> Array | Group:
-        """Return the node at ``group``; warn as the built-in engine does where metadata are not consolidated."""
-        path = clean_path(group or "")
-        if self._node is not None:
-            return _below(self._node, path)
-        if consolidated is False or not path:
-            node = open_node(self.store, path, self._options, consolidated=consolidated, zarr_format=zarr_format)
-        else:
-            node = self._open_below_root(path, consolidated, zarr_format)
-        if consolidated is None and isinstance(node, Group) and not node.consolidated:
-            self._warn_of_no_consolidated()
-        return node
-
-    def _open_below_root(self, path: str, consolidated: bool | None, zarr_format: int | None) -> Array | Group:
-        """Return the node as the root's consolidated metadata know it, or else by its own documents."""
-        try:
-            root = open_node(self.store, "", self._options, consolidated=None, zarr_format=zarr_format)
-        except NodeNotFoundError:
-            root = None
-        if isinstance(root, Group) and root.consolidated:
-            return _below(root, path)
-        try:
-            return open_node(self.store, path, self._options, consolidated=consolidated, zarr_format=zarr_format)
-        except NodeNotFoundError as error:
-            if root is None:
-                raise
-            raise MemberNotFoundError(error.what, where=error.where, hint=error.hint) from None
-
-    def _warn_of_no_consolidated(self) -> None:
-        if not self.store.supports_consolidated_metadata:
-            return
-        warnings.warn(
-            f"the metadata at {self.store.url} are not consolidated, so that opening takes a request for every array; "
-            "write them with xz.consolidate_metadata(store), or pass consolidated=False (do not look for them) or "
-            "consolidated=True (an error where there are none)",
-            RuntimeWarning,
-            stacklevel=_levels_to_the_caller(),
-        )
-
-    def close(self) -> None:
-        """Close the store if it was opened here."""
-        if self._ours:
-            self.store.close()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, *error: object) -> None:
-        if kind is not None:
-            self.close()
-
-
-def _place(
-    given: Any,
-    mode: str,
-    storage_options: Mapping[str, Any] | None,
-    missing: str,
-    quirks: str | None,
-    strict: bool,
-) -> _Place:
-    _check("mode", mode, MODES)
-    _check("missing", missing, MISSING)
-    check_quirks(quirks)
-    if isinstance(given, Group | Array):
-        options = given.options
-        if missing != "fill" or strict:
-            options = options._replace(missing=missing, strict=strict)
-        return _Place(given.store, False, options, _with_options(given, options))
-    store = open_store(_normalised(given), mode="r" if mode == "r" else "r+", storage_options=storage_options)
-    return _Place(store, store is not given, Options(missing=missing, quirks=quirks, strict=strict))
-
-
-def _with_options(node: Array | Group, options: Options) -> Array | Group:
-    if options == node.options:
-        return node
-    changed = copy.copy(node)
-    changed.options = options
-    return changed
-
-
-def _normalised(given: Any) -> Any:
-    if not isinstance(given, str | os.PathLike):
-        return given
-    path = os.fspath(given)
-    return path if re.match(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)", path) else os.path.abspath(os.path.expanduser(path))
-
-
-def _below(node: Array | Group, path: str) -> Array | Group:
-    if not path:
-        return node
-    if isinstance(node, Array):
-        raise MemberNotFoundError(f"an array has no member {path!r}", where=node.where)
-    return node[path]
-
-
-def _walk(group: Group, path: str) -> Iterator[tuple[str, Group, dict[str, Array]]]:
-    """Yield (path, group, its arrays) of the group and all groups below it; each group's members are asked for once."""
-    members = dict(group.members())
-    yield path, group, {name: node for name, node in members.items() if isinstance(node, Array)}
-    for name, node in members.items():
-        if isinstance(node, Group):
-            yield from _walk(node, f"{path.rstrip('/')}/{name}")
-
-
-def _arrays_of(node: Array | Group, place: _Place, keep: str | Iterable[str] | None) -> dict[str, Array]:
-    """Return the arrays to open: those of a group, those to keep, or the one array that ``node`` is."""
-    if isinstance(node, Array):
-        return {_name_of(node, place.store): node}
-    kept = _as_names(keep)
-    if kept is None:
-        return dict(node.arrays())
-    found = ((name, node[name]) for name in kept)
-    return {name: member for name, member in found if isinstance(member, Array)}
-
-
-def _name_of(array: Array, store: Store) -> str:
-    """Return the name of a variable for an array: its own, else that of its store's folder or file, else "data"."""
-    if array.path:
-        return array.basename
-    if not re.match(r"/|[A-Za-z]:\\|[A-Za-z][A-Za-z0-9+.-]*://", store.url):
-        return "data"
-    last = re.split(r"[/\\]", store.url.rstrip("/\\"))[-1]
-    return re.sub(r"(\.zarr)?(\.zip)?$", "", last) or "data"
-
-
-def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: _Place, reading: Reading) -> GroupStore:
+def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: Place, reading: Reading) -> GroupStore:
     attributes = {} if isinstance(node, Array) else node.spec.attributes
     where = node.where if isinstance(node, Array) else f"{node.store.url}, group {node.name}"
     return GroupStore(arrays, attributes, node.zarr_format, where, reading, place.close)
@@ -390,8 +249,8 @@ def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: _Place
 def _reading(
     duplicate_dims: str, fill_value_as_mask: bool | None, decode_semantics: bool | None, strict: bool
 ) -> Reading:
-    _check("duplicate_dims", duplicate_dims, ("rename", "keep"))
-    _check("decode_semantics", decode_semantics, (None, True, False))
+    check("duplicate_dims", duplicate_dims, ("rename", "keep"))
+    check("decode_semantics", decode_semantics, (None, True, False))
     return Reading(PhonyDimensions(), duplicate_dims, fill_value_as_mask, strict)
 
 
@@ -405,7 +264,7 @@ def _one_format(zarr_format: int | None, zarr_version: int | None) -> int | None
     if zarr_version is not None and zarr_format not in (None, zarr_version):
         raise XzarrError(f"zarr_format={zarr_format} and zarr_version={zarr_version} disagree", hint="give one of them")
     found = zarr_version if zarr_format is None else zarr_format
-    _check("zarr_format", found, (None, 2, 3))
+    check("zarr_format", found, (None, 2, 3))
     return found
 
 
@@ -413,17 +272,3 @@ def _refuse(**keywords: Any) -> None:
     for name, value in keywords.items():
         if value is not None:
             raise XzarrError(f"{name}= is not supported", hint="leave it out: it belongs to zarr-python 2")
-
-
-def _check(keyword: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if value not in allowed:
-        raise MetadataError(f"{keyword}={value!r} is not possible", hint=f"use one of {', '.join(map(repr, allowed))}")
-
-
-def _levels_to_the_caller() -> int:
-    """Return the stacklevel of the first frame outside xarray and this package."""
-    inside = tuple(os.path.dirname(os.path.abspath(path)) for path in (__file__, xr.__file__))
-    level, frame = 1, sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(inside):
-        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
-    return level + 1

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import base64
 import copy
+import os
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import xarray as xr
 from xarray import Variable
 from xarray.backends import AbstractDataStore
 from xarray.core import indexing
 
 from .array import Array
 from .codec_objects import Reported, report_codecs
+from .codecs.pipeline import split_chain
 from .errors import MetadataError, SkippedNodeWarning, UnsupportedError
 from .formats.v2 import DIMENSIONS
 from .spec import JSON
@@ -66,7 +70,7 @@ class GroupStore(AbstractDataStore):
             except (MetadataError, UnsupportedError) as error:
                 if self._reading.strict:
                     raise error.at(array.where)  # noqa: B904
-                warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, stacklevel=2)
+                warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, levels_to_the_caller())
         return variables
 
     def get_attrs(self) -> dict[str, JSON]:
@@ -130,6 +134,7 @@ class GroupStore(AbstractDataStore):
             return report_codecs(spec)  # plain dicts, which every variable owns
         known = self._reported
         if known is None or known[0] != (spec.codecs, array.ndim):
+            split_chain(spec.codecs, array.options.allow_codecs)  # raises for codecs that are not known
             self._reported = known = (spec.codecs, array.ndim), report_codecs(spec)
         return known[1]
 
@@ -145,15 +150,17 @@ def _worth_prefetching(array: Array, is_index: bool, attributes: Mapping[str, JS
 def _attributes_of(array: Array) -> dict[str, JSON]:
     """Return a copy of the attributes without those that only name the dimensions."""
     attributes = array.spec.attributes
-    nested = (list, dict)
-    shown = {name: copy.deepcopy(v) if isinstance(v, nested) else v for name, v in attributes.items()}
     if array.zarr_format == 2:
-        for name in attributes:
-            if name == DIMENSIONS or name.lower().startswith("_nc"):
-                del shown[name]
+        hidden = {name for name in attributes if name == DIMENSIONS or name.lower().startswith("_nc")}
     elif array.spec.document.get("dimension_names") is None and array.dimension_names is not None:
-        shown.pop(DIMENSIONS, None)  # the names came from there
-    return shown
+        hidden = {DIMENSIONS}  # where the names came from
+    else:
+        hidden = set()
+    return {name: _own(value) for name, value in attributes.items() if name not in hidden}
+
+
+def _own(value: JSON) -> JSON:
+    return copy.deepcopy(value) if isinstance(value, list | dict) else value
 
 
 def _encoding_of(array: Array, dims: Names, codecs: Reported) -> dict[str, Any]:
@@ -206,3 +213,12 @@ def _decode_float(value: str) -> float:
         return float(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
     except (ValueError, struct.error):
         return float(value)  # "NaN", as fill values themselves are spelled
+
+
+def levels_to_the_caller() -> int:
+    """Return the stacklevel, for the function that calls this, of the first frame outside xarray and this package."""
+    inside = tuple(os.path.dirname(os.path.abspath(path)) for path in (__file__, xr.__file__))
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        level, frame = level + 1, frame.f_back
+    return level

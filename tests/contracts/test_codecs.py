@@ -43,12 +43,21 @@ FLOATS = ("float16", "float32", ">f4", "float64")
 INTEGERS = ("int8", "uint16", ">i4", "int64", "uint64")
 RANKED = tuple(shape for shape in SHAPES if shape)
 
+N5 = {
+    "codecs": [
+        {"name": "transpose", "configuration": {"order": [1, 0]}},
+        {"name": "bytes", "configuration": {"endian": "big"}},
+        {"name": "gzip"},
+    ]
+}
+
 ARRAY_TO_BYTES = [
     Case("bytes", {"endian": "little"}, (*FIXED, RECORD, *SMALL)),
     Case("bytes", {"endian": "big"}, (*FIXED, RECORD, *SMALL)),
     Case("bytes", {}, (*FIXED, RECORD, *SMALL)),
     Case("endian", {"endian": "little"}, NUMBERS),
     Case("sharding_indexed", {"chunk_shape": [1, 2], "codecs": [{"name": "bytes"}]}, ("int32",), shapes=((3, 4),)),
+    Case("n5_default", N5, ("uint8", "int16", "float32", "float64"), shapes=((3, 4),)),
     Case("packbits", {}, (*NUMBERS, ">i4", "bfloat16", "int4", "uint2", "float4_e2m1fn", "float6_e2m3fn")),
     Case("packbits", {"padding_encoding": "first_byte"}, ("bool", "int4", "uint2")),
     Case("packbits", {"padding_encoding": "last_byte"}, ("bool", "int4", "uint2")),

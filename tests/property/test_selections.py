@@ -31,7 +31,7 @@ def test_read(selection: str, layout: str, count_example: Any, data: st.DataObje
         expected = case.values.reshape(-1)[places(selection, array, key)]
         found = view_for(selection, array)[key]
         assert np.shape(found) == np.shape(expected)
-        assert found.dtype == array.dtype
+        assert found.dtype == expected.dtype
         assert isinstance(found, np.ndarray) or np.ndim(expected) == 0
         np.testing.assert_array_equal(found, expected)
     count_example()

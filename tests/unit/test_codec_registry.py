@@ -60,7 +60,7 @@ def test_unknown_codec_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("zfp", "zarrs"), ("imagecodecs_nothing", "imagecodecs"), ("n5_default", "N5")]
+    ("name", "package"), [("zfp", "zarrs"), ("imagecodecs_nothing", "imagecodecs")]
 )
 def test_foreign_codecs_name_a_package(name: str, package: str) -> None:
     """For well-known codecs of others, the hint says where they are."""

@@ -236,7 +236,7 @@ def test_trees_are_plain_data_and_html_too() -> None:
 
 
 def test_chunks_are_explained() -> None:
-    """The objects of the touched chunks are listed with key, place and size; those that are not stored are told apart."""
+    """The objects of the touched chunks are listed with key, place and size, or as not stored."""
     array = xz.create_array(
         MemoryStore(), "a", shape=(6, 6), dtype="u1", chunks=(3, 3), compressors=None, zarr_format=2
     )
@@ -293,9 +293,9 @@ class Recording(MemoryStore):
         self.read: set[tuple[str, int, int]] = set()
 
     def _note(self, key: str, ranges: Any) -> None:
-        size = self.size(key)
+        size = len(self.inner.get(key, b""))
         for wanted in ranges:
-            if size is not None and not key.endswith("zarr.json"):
+            if size and not key.endswith("zarr.json"):
                 start, length = wanted or (0, size)
                 self.read.add((key, start + size if start < 0 else start, length))
 
@@ -353,7 +353,7 @@ def test_explaining_a_wrong_selection_or_a_damaged_shard_is_an_error(sharded: xz
     ids=["v2 .", "v2 /", "v3 /", "v3 ."],
 )
 def test_only_chunks_are_counted(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Documents, lock files, foreign files and chunks behind the grid's end do not count, whatever the keys look like."""
+    """Documents, lock files, foreign files and chunks behind the grid's end do not count."""
     place = tmp_path / "12.zarr"
     array = xz.create_array(place, "a1", shape=(4, 20), dtype="i2", chunks=(2, 2), compressors=None, **options)
     array[:2, 10:14] = 1

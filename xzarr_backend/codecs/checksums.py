@@ -27,6 +27,11 @@ def crc32c(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     return _located("crc32c", required("crc32c", "google-crc32c", "google_crc32c").value, configuration, spec, "end")
 
 
+def crc32c_of(data: Buffer) -> int:
+    """Return the crc32c checksum of ``data``."""
+    return int(required("crc32c", "google-crc32c", "google_crc32c").value(bytes(data)))
+
+
 def crc32(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     """Build ``crc32``; ``location`` "start" (default) or "end"."""
     return _located("crc32", zlib.crc32, configuration, spec, "start")

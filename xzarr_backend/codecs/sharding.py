@@ -87,13 +87,13 @@ def parse_sharding(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Shardi
             "sharding_indexed", "chunk_shape", f"makes {grid.nchunks} inner chunks in one shard: the index is too large"
         )
     index_spec = ChunkSpec((*grid.counts, 2), as_dtype("uint64"), np.uint64(ABSENT))
-    index = compile_pipeline(parse_chain(configuration, "index_codecs", DEFAULT_INDEX_CODECS), index_spec)
+    index = compile_pipeline(parse_chain("sharding_indexed", configuration, "index_codecs", DEFAULT_INDEX_CODECS), index_spec)
     if index.encoded_size is None:
         raise wrong_configuration("sharding_indexed", "index_codecs", "must give an index of a fixed size")
     return Sharding(
         grid,
         ChunkSpec(chunk_shape, spec.dtype, spec.fill_value),
-        parse_chain(configuration, "codecs", ()),
+        parse_chain("sharding_indexed", configuration, "codecs", ()),
         index,
         index.encoded_size,
         location == "start",
@@ -118,17 +118,19 @@ def _chunk_shape(configuration: Mapping[str, JSON], shape: tuple[int, ...]) -> t
     return tuple(given)
 
 
-def parse_chain(configuration: Mapping[str, JSON], member: str, default: Sequence[Named]) -> tuple[Named, ...]:
-    """Return the codec chain stored under ``member`` of a configuration."""
+def parse_chain(
+    owner: str, configuration: Mapping[str, JSON], member: str, default: Sequence[Named]
+) -> tuple[Named, ...]:
+    """Return the codec chain stored under ``member`` of the configuration of the codec ``owner``."""
     given = configuration.get(member)
     if given is None:
         return tuple(default)
     if not isinstance(given, list | tuple):
-        raise wrong_configuration("sharding_indexed", member, f"must be a list of codecs, not {given!r:.80}")
-    return tuple(_named(codec, member) for codec in given)
+        raise wrong_configuration(owner, member, f"must be a list of codecs, not {given!r:.80}")
+    return tuple(_named(owner, codec, member) for codec in given)
 
 
-def _named(codec: JSON, member: str) -> Named:
+def _named(owner: str, codec: JSON, member: str) -> Named:
     if isinstance(codec, Named):
         return codec
     if isinstance(codec, str):
@@ -137,7 +139,7 @@ def _named(codec: JSON, member: str) -> Named:
         configuration = codec.get("configuration") or {}
         if isinstance(configuration, Mapping):
             return Named(codec["name"], configuration)
-    raise wrong_configuration("sharding_indexed", member, f"holds {codec!r:.80}, which is not a codec")
+    raise wrong_configuration(owner, member, f"holds {codec!r:.80}, which is not a codec")
 
 
 def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:

@@ -24,6 +24,7 @@ _SPECIFIED = {
     "bytes": Row(ARRAY_BYTES, ".bytes_:bytes_codec"),
     "endian": Row(ARRAY_BYTES, ".bytes_:bytes_codec"),
     "sharding_indexed": Row(ARRAY_BYTES, ".sharding:sharding_indexed"),
+    "n5_default": Row(ARRAY_BYTES, ".n5:n5_default"),
     "packbits": Row(ARRAY_BYTES, ".packbits:packbits"),
     "transpose": Row(ARRAY_ARRAY, ".arrays:transpose"),
     "reshape": Row(ARRAY_ARRAY, ".arrays:reshape"),
@@ -71,8 +72,15 @@ _NUMCODECS = {
     "categorize": Row(EITHER, ".filters:categorize"),
 }
 
+# Ways of ExZarr's own, which only compat.py puts into a chain.
+_EXZARR = {
+    "exzarr.shards": Row(ARRAY_BYTES, ".exzarr:exzarr_shards"),
+    "numcodecs.exzarr.scale": Row(BYTES_BYTES, ".exzarr:exzarr_scale"),
+}
+
 CODECS: dict[str, Row] = {
     **_SPECIFIED,
+    **_EXZARR,
     **_SHARED,
     **{f"numcodecs.{name}": row for name, row in {**_SHARED, **_NUMCODECS}.items()},
     "vlen_utf8": _SHARED["vlen-utf8"],
@@ -88,7 +96,6 @@ HINTS = {
     "delta": "written by ExZarr, 'delta' holds the raw data or real differences, depending on how the array was made: "
     "open with quirks='exzarr' for raw data; 'numcodecs.delta' is the name of the codec that stores differences",
     "zfp": "zarrs, a Rust library, has it; numcodecs.zfpy, which is known here, stores a header and is another format",
-    "n5_default": "blocks of N5 behind a header; their chunks cannot be decoded here",
 }
 
 # The module of a package, where it has another name.

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..chunk_grids import ChunkGrid, RegularAxis, regular_grid
 from ..chunk_keys import ChunkKeyEncoding
+from ..compat import TOLERANT, Reading, read_as_meant
 from ..dtypes import DataType, parse_dtype_v2
 from ..errors import UnsupportedError
 from ..spec import JSON, ArraySpec, GroupSpec, Named
@@ -21,11 +22,16 @@ from .v3 import parse_array_v3
 _OWN = "numcodecs."  # v2 names are ids of numcodecs; in a v3 chain they carry this prefix
 
 
-def parse_array_v2(document: Mapping[str, JSON], attributes: Mapping[str, JSON]) -> ArraySpec:
-    """Return the spec of the array that ``document`` (.zarray) and ``attributes`` (.zattrs) describe."""
+def parse_array_v2(
+    stored: Mapping[str, JSON], attributes: Mapping[str, JSON], reading: Reading = TOLERANT
+) -> ArraySpec:
+    """Return the spec of the array that ``stored`` (.zarray) and ``attributes`` (.zattrs) describe.
+
+    ``reading`` says which quirks of writers are assumed or refused. Raises `MetadataError` or `UnsupportedError`.
+    """
+    document = read_as_meant(stored, 2, reading)
     if document.get("zarr_format") == 3 and "data_type" in document:
-        # ExZarr stores the v3 document of a zip under the v2 name
-        return parse_array_v3({**document, "attributes": document.get("attributes") or attributes})
+        return parse_array_v3({**document, "attributes": document.get("attributes") or attributes}, reading)
     expect_format(document, 2, ".zarray")
     checks = Checks(document)
     shape = checks.shape()
@@ -54,7 +60,7 @@ def parse_array_v2(document: Mapping[str, JSON], attributes: Mapping[str, JSON])
         dimension_names=dimension_names(document, attributes, len(shape)),
         attributes=attributes,
         zarr_format=2,
-        document=document,
+        document=stored,
     )
 
 

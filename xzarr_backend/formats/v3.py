@@ -11,6 +11,7 @@ from typing import Any
 
 from ..chunk_grids import format_chunk_grid, parse_chunk_grid
 from ..chunk_keys import ChunkKeyEncoding, format_chunk_key_encoding, parse_chunk_key_encoding
+from ..compat import TOLERANT, Reading, read_as_meant
 from ..dtypes import parse_dtype_v3
 from ..errors import MetadataError, UnsupportedError
 from ..spec import JSON, ArraySpec, GroupSpec, Named
@@ -24,8 +25,12 @@ _ARRAY_MEMBERS = frozenset(
 _HARMLESS = frozenset({"consolidated_metadata"})
 
 
-def parse_array_v3(document: Mapping[str, JSON]) -> ArraySpec:
-    """Return the spec of the array that ``document`` describes; raise `MetadataError` or `UnsupportedError`."""
+def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> ArraySpec:
+    """Return the spec of the array that ``stored`` describes; raise `MetadataError` or `UnsupportedError`.
+
+    ``reading`` says which quirks of writers are assumed or refused.
+    """
+    document = read_as_meant(stored, 3, reading)
     expect_format(document, 3, "zarr.json")
     checks = Checks(document)
     shape = checks.shape()
@@ -52,7 +57,7 @@ def parse_array_v3(document: Mapping[str, JSON]) -> ArraySpec:
         dimension_names=names or _names_in_attributes(attributes, len(shape)),
         attributes=attributes,
         zarr_format=3,
-        document=document,
+        document=stored,
     )
 
 

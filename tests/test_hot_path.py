@@ -1,0 +1,290 @@
+"""What a chunk, an open and a read cost, counted: Python calls, memory, requests. Nothing is timed here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import xzarr_backend as xz
+from tests.stores_fakes import CountingStore
+from xzarr_backend.executor import inline
+from xzarr_backend.stores import MemoryStore
+from xzarr_backend.stores.local import LocalStore
+
+OWN = str(Path(xz.__file__).parent) + os.sep
+HERE = __file__
+SIDE = 32  # chunks are cubes of this side: 64 KiB of uint16
+IN_SHARD = 32  # inner chunks in a shard
+
+ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+V2: dict[str, Any] = {"zarr_format": 2}
+V3: dict[str, Any] = {"zarr_format": 3}
+KINDS: dict[str, dict[str, Any]] = {
+    "raw": {**V3, "compressors": None},
+    "zstd": {**V3, "compressors": ZSTD},
+    "blosc": {**V2, "compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}},
+    "zlib": {**V2, "compressors": {"id": "zlib", "level": 1}},
+    "sharded zstd": {**V3, "compressors": ZSTD, "shards": (SIDE * IN_SHARD, SIDE, SIDE)},
+}
+OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
+
+
+def values(count: int) -> Any:
+    """A column of ``count`` cubes; their lowest bits are noise, so that codecs have something to do."""
+    rng = np.random.default_rng(1)
+    return (np.arange(count * SIDE**3) // 64 * 4 + rng.integers(0, 4, count * SIDE**3)).astype("u2").reshape(-1, SIDE, SIDE)
+
+
+def make(folder: Path, kind: str, count: int) -> xz.Array:
+    """Return an array of ``count`` chunks (inner chunks, where sharded) in a local store."""
+    place = folder / f"{kind} {count}"
+    if not place.exists():
+        xz.create_array(place, data=values(count), chunks=(SIDE,) * 3, **KINDS[kind])
+    return xz.open_array(place)
+
+
+class Calls(NamedTuple):
+    """How many Python functions were called, those of this package and others."""
+
+    own: int
+    other: int
+    names: Counter[str]
+
+
+def calls_of(work: Callable[[], object]) -> Calls:
+    """Count the calls of Python functions while ``work`` runs, everything on this thread."""
+    names: Counter[str] = Counter()
+
+    def seen(frame: Any, event: str, arg: object) -> None:
+        if event == "call" and frame.f_code.co_filename != HERE:
+            names[f"{frame.f_code.co_filename}:{frame.f_code.co_qualname}"] += 1
+
+    with inline():
+        work()  # fill every cache before
+        sys.setprofile(seen)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+    own = sum(count for name, count in names.items() if name.startswith(OWN))
+    return Calls(own, sum(names.values()) - own, names)
+
+
+def slopes(folder: Path, kind: str, read: Callable[[xz.Array], object], n: int = 32) -> tuple[float, float]:
+    """Return the calls per chunk, own and other, between ``n`` and ``2 * n`` chunks."""
+    few, many = (calls_of(lambda a=make(folder, kind, count): read(a)) for count in (n, 2 * n))
+    return (many.own - few.own) / n, (many.other - few.other) / n
+
+
+# another way of reading, that cannot decode in place
+READS: dict[str, Callable[[xz.Array], object]] = {
+    "whole": lambda array: array[...],
+    "a column through all chunks": lambda array: array[:, 5, 7],
+}
+
+
+@pytest.mark.parametrize("way", READS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_per_chunk(kind: str, way: str, tmp_path: Path, record_property: Any) -> None:
+    """A chunk costs at most 8 calls of our own functions and 12 of others."""
+    own, other = slopes(tmp_path, kind, READS[way])
+    record_property("own calls per chunk", own)
+    record_property("other calls per chunk", other)
+    print(f"{kind}, {way}: {own:g} own calls per chunk, {other:g} others")
+    assert own <= OWN_CALLS
+    assert other <= OTHER_CALLS
+
+
+def test_slopes_do_not_grow(tmp_path: Path) -> None:
+    """The cost per chunk is the same between 32 and 64 as between 64 and 128 chunks."""
+    assert slopes(tmp_path, "zstd", READS["whole"], 32) == slopes(tmp_path, "zstd", READS["whole"], 64)
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+# Codecs whose library has no way to decode into given memory, or only a slow one: they may allocate the decoded chunk.
+NO_DECODE_INTO = {
+    "zlib": "zlib and libdeflate give new bytes",
+    "zstd": "for small chunks, zstandard, which gives new bytes, beats making a context for each",
+    "sharded zstd": "the same",
+}
+AROUND = 12 * 1024  # bytes of Python objects around a chunk
+
+
+def largest_growth(work: Callable[[], object]) -> int:
+    """Return the peak of traced memory over what was there before and the result itself, in bytes."""
+    with inline():
+        work()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            tracemalloc.reset_peak()
+            result = work()
+            peak = tracemalloc.get_traced_memory()[1] - before
+            return peak - getattr(result, "nbytes", 0)
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_of_a_read(kind: str, tmp_path: Path) -> None:
+    """Beside the result a read holds one encoded chunk (shard) at a time, and a decoded one only where that is listed."""
+    array = make(tmp_path, kind, 2 * IN_SHARD)
+    encoded = max(size for key, size in array.store.walk("") if key != "zarr.json" and size is not None)
+    allowed = encoded + (SIDE**3 * 2 if kind in NO_DECODE_INTO else 0)
+    assert largest_growth(lambda: array[...]) <= allowed + AROUND
+    if kind not in NO_DECODE_INTO:
+        assert encoded + AROUND < SIDE**3 * 2 or kind == "raw", "a decoded chunk would be seen"
+
+
+def test_large_chunks_decode_in_place(tmp_path: Path) -> None:
+    """Large zstd chunks are never decoded anywhere but in the result or in memory that all of them share."""
+    data = np.repeat(np.arange(2**17, dtype="u8"), 8)
+    xz.create_array(tmp_path, data=data, chunks=(2**18,), compressors=ZSTD)
+    array = xz.open_array(tmp_path)
+    assert largest_growth(lambda: array[...]) < 2**20, "a chunk has 2 MiB"
+    assert largest_growth(lambda: array[5::3]) < 2**20
+
+
+def test_memory_does_not_grow_with_the_chunks(tmp_path: Path) -> None:
+    """What a read holds beside the result is the same for many chunks as for few, but for their places in the plan."""
+    few, many = (make(tmp_path, "zstd", count) for count in (IN_SHARD, 4 * IN_SHARD))
+    grown = largest_growth(lambda: many[...]) - largest_growth(lambda: few[...])
+    assert grown <= 3 * IN_SHARD * 1024
+
+
+def test_one_allocation_of_the_result(tmp_path: Path) -> None:
+    """The result is allocated once: the peak stays below one and a half of it."""
+    array = make(tmp_path, "zstd", 64)
+    tracemalloc.start()
+    try:
+        with inline():
+            result = array[...]
+        assert result.nbytes <= tracemalloc.get_traced_memory()[1] < 1.5 * result.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+# --- requests ------------------------------------------------------------------------------------------------------
+
+
+def counted(objects: dict[str, bytes]) -> CountingStore:
+    """Return a store that counts, misses included."""
+    return CountingStore(MemoryStore(objects, read_only=True))
+
+
+def group_of(zarr_format: int, count: int) -> dict[str, bytes]:
+    """Return the objects of a group of ``count`` arrays, some attributes among them."""
+    store = MemoryStore()
+    xz.create_group(store, attributes={"title": "x"}, zarr_format=zarr_format)
+    for number in range(count):
+        attributes = {"units": "m"} if number % 2 else None
+        xz.create_array(
+            store, f"v{number}", data=np.arange(6), chunks=(2,), attributes=attributes, zarr_format=zarr_format
+        )
+    return {key: bytes(value) for key, value in store.inner.items()}
+
+
+def consolidated(objects: dict[str, bytes], zarr_format: int) -> dict[str, bytes]:
+    """Return ``objects`` with the consolidated metadata of their root."""
+    import json
+
+    metadata = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+    found = {key: json.loads(raw) for key, raw in objects.items() if key.rpartition("/")[2] in metadata}
+    if zarr_format == 2:
+        document = {"zarr_consolidated_format": 1, "metadata": found}
+        return {**objects, ".zmetadata": json.dumps(document).encode()}
+    root = found.pop("zarr.json")
+    members = {key.removesuffix("/zarr.json"): value for key, value in found.items()}
+    root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": members}
+    return {**objects, "zarr.json": json.dumps(root).encode()}
+
+
+def folders_of_arrays(requests: Any) -> list[str]:
+    """Return the listings of anything but the root."""
+    return [call.key for call in requests if call.operation in ("list_dir", "walk") and call.key]
+
+
+@pytest.mark.parametrize(("zarr_format", "most"), [(3, 1), (2, 2)])
+def test_requests_of_opening_consolidated(zarr_format: int, most: int) -> None:
+    """A consolidated group and all its members cost one request (v3) or two (v2), and no listing."""
+    store = counted(consolidated(group_of(zarr_format, 20), zarr_format))
+    group = xz.open_group(store)
+    assert len(dict(group.members())) == 20
+    assert [node.attrs for _, node in group.members()]
+    assert store.count() <= most
+    assert group.attrs["title"] == "x"
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+def test_requests_of_opening_a_group(zarr_format: int, count: int) -> None:
+    """A group of n arrays costs n + 1 requests (v3) or 2 n + 3 (v2), and one listing, of its own folder."""
+    store = counted(group_of(zarr_format, count))
+    group = xz.open_group(store)
+    assert len(dict(group.members())) == count
+    listings = store.count("list_dir", "walk")
+    assert listings == 1
+    assert not folders_of_arrays(store.requests)
+    assert store.count() - listings <= (count + 1 if zarr_format == 3 else 2 * count + 3)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_requests_of_opening_an_array(zarr_format: int) -> None:
+    """An array is opened by its own documents: one (v3), or three that may be missing or there (v2); nothing listed."""
+    store = counted(group_of(zarr_format, 3))
+    xz.open_array(store, "v1")
+    assert store.count("list_dir", "walk") == 0
+    assert store.count() <= (1 if zarr_format == 3 else 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_object_is_fetched_once(kind: str) -> None:
+    """A read fetches the objects that it needs, each of them once, and looks at no others."""
+    inner = MemoryStore()
+    xz.create_array(inner, "a", data=values(8), chunks=(SIDE,) * 3, **KINDS[kind])
+    store = CountingStore(inner)
+    array = xz.open_array(store, "a")
+    for key, needed in ((..., 8), (slice(SIDE, 5 * SIDE), 4), (np.array([0, 1, 2 * SIDE, 1, 0]), 2)):
+        store.reset()
+        expected = values(8)[key]
+        np.testing.assert_array_equal(array[key], expected)
+        fetched = Counter((call.key, call.byte_range) for call in store.requests)
+        assert set(fetched.values()) == {1}, "nothing is fetched twice"
+        assert not store.count("size", "list_dir", "walk")
+        if kind != "sharded zstd":
+            assert len(fetched) == needed
+
+
+def test_whole_shards_are_one_request() -> None:
+    """Reading all of a shard fetches it with one request; a little of it, the index and the ranges."""
+    inner = MemoryStore()
+    kind = {**KINDS["sharded zstd"], "shards": (4 * SIDE, SIDE, SIDE)}
+    xz.create_array(inner, "a", data=values(8), chunks=(SIDE,) * 3, **kind)
+    store = CountingStore(inner)
+    array = xz.open_array(store, "a")
+    store.reset()
+    array[...]
+    assert [(call.key, call.byte_range) for call in store.requests] == [("a/c/0/0/0", None), ("a/c/1/0/0", None)]
+    store.reset()
+    array[0, 0, 0]
+    assert store.count() == 2
+
+
+def test_opening_reads_no_chunks(tmp_path: Path) -> None:
+    """Facts about an array come from its metadata."""
+    make(tmp_path, "sharded zstd", 8)
+    store = CountingStore(LocalStore(tmp_path / "sharded zstd 8"))
+    array = xz.open_array(store)
+    store.reset()
+    facts = (array.shape, array.chunks, array.shards, array.nchunks, array.fill_value, array.codecs, repr(array))
+    assert all(fact is not None for fact in facts)
+    assert store.count() == 0

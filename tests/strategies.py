@@ -422,7 +422,9 @@ def _block_slices(array: xz.Array, key: Any) -> tuple[slice, ...]:
     found = []
     for axis, item in enumerate(items):
         sizes, length = array.chunks[axis], array.shape[axis]
-        bounds = list(range(0, length, sizes)) if isinstance(sizes, int) else [0, *np.cumsum(sizes).tolist()][: len(sizes)]
+        bounds = (
+            list(range(0, length, sizes)) if isinstance(sizes, int) else [0, *np.cumsum(sizes).tolist()][: len(sizes)]
+        )
         starts = [*bounds, length]
         count = len(bounds)
         chosen = range(count)[item] if isinstance(item, slice) else range(count)[int(item) :][:1]

@@ -40,7 +40,11 @@ OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
 def values(count: int) -> Any:
     """A column of ``count`` cubes; their lowest bits are noise, so that codecs have something to do."""
     rng = np.random.default_rng(1)
-    return (np.arange(count * SIDE**3) // 64 * 4 + rng.integers(0, 4, count * SIDE**3)).astype("u2").reshape(-1, SIDE, SIDE)
+    return (
+        (np.arange(count * SIDE**3) // 64 * 4 + rng.integers(0, 4, count * SIDE**3))
+        .astype("u2")
+        .reshape(-1, SIDE, SIDE)
+    )
 
 
 def make(folder: Path, kind: str, count: int) -> xz.Array:

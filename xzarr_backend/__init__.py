@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .array import Array
-from .creation import create_array, create_group
 from .codecs.registry import available_codecs, codec_available, register_codec
+from .consolidation import consolidate_metadata
+from .creation import create_array
 from .errors import (
+    ArgumentError,
     ChunkError,
     MemberNotFoundError,
     MetadataError,
@@ -24,6 +26,7 @@ from .errors import (
     XzarrError,
 )
 from .group import Group
+from .group_creation import create_group
 from .opening import open, open_array, open_group
 
 __version__ = "0.1.0"
@@ -35,13 +38,16 @@ _LAZY = {
     "open_datatree": ".xarray_opening",
     "open_mfdataset": ".xarray_opening",
     "open_zarr": ".xarray_opening",
+    "plan_writes": ".dask_writer",
 }
 
 if TYPE_CHECKING:
     from .dask_array import from_zarr
+    from .dask_writer import plan_writes
     from .xarray_opening import open_dataset, open_datatree, open_mfdataset, open_zarr
 
 __all__ = [
+    "ArgumentError",
     "Array",
     "ChunkError",
     "Group",
@@ -57,6 +63,7 @@ __all__ = [
     "XzarrError",
     "available_codecs",
     "codec_available",
+    "consolidate_metadata",
     "create_array",
     "create_group",
     "from_zarr",
@@ -67,6 +74,7 @@ __all__ = [
     "open_group",
     "open_mfdataset",
     "open_zarr",
+    "plan_writes",
     "register_codec",
 ]
 

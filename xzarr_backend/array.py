@@ -7,37 +7,33 @@ see and safe to share between threads; it pickles as its place and its documents
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from .attributes import Attributes
+from .casting import cast
+from .changing import append, check_writable, resize
 from .chunk_grids import ChunkGrid
 from .chunk_reading import Source
 from .codec_objects import report_codecs
 from .compat import Reading
-from .errors import MetadataError, ReadOnlyError, SelectionError, UnsupportedError
+from .errors import MetadataError, SelectionError, UnsupportedError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
 from .index_cache import IndexCache
+from .indexer import Indexer
 from .layout import Layout, compile_layout, inner_grid
 from .nodes import place_of
 from .reading import read
-from .selection import (
-    Selection,
-    parse_basic,
-    parse_blocks,
-    parse_orthogonal,
-    parse_points,
-    split_fields,
-)
+from .selection import Selection, parse_basic, split_fields
 from .spec import JSON, ArraySpec
 from .stored import stored_chunks
 from .stores.base import Store
-from .writing import Destination, write
+from .writing import Destination, LockOf, own_lock, write
 
 if TYPE_CHECKING:
     from .display import Info
@@ -132,9 +128,9 @@ class Array:
         return self.spec.fill_value
 
     @property
-    def attrs(self) -> Mapping[str, JSON]:
-        """The attributes, read-only."""
-        return MappingProxyType(dict(self.spec.attributes))
+    def attrs(self) -> Attributes:
+        """The attributes; where the array was opened for writing, each change is stored at once."""
+        return Attributes(self)
 
     @property
     def dimension_names(self) -> tuple[str | None, ...] | None:
@@ -203,7 +199,7 @@ class Array:
         try:
             return compile_layout(self.spec, self.path, self.options.allow_codecs)
         except (MetadataError, UnsupportedError) as error:
-            raise error.at(place_of(self.store, self.path))  # noqa: B904
+            raise error.within(place_of(self.store, self.path))  # noqa: B904
         except RecursionError as error:
             raise MetadataError("the codecs are nested too deeply", where=place_of(self.store, self.path)) from error
 
@@ -223,16 +219,23 @@ class Array:
         values = self.read(parse_basic(key, self.shape))
         return values if fields is None else self._pick(values, fields)
 
-    def write(self, selection: Selection, values: Any) -> None:
-        """Write ``values``, which broadcast to the shape of a parsed selection."""
-        if not self.options.writable:
-            raise ReadOnlyError("the array was opened for reading", where=self.where, hint='open it with mode="r+"')
-        self.store.check_writable()
+    def write(self, selection: Selection, values: Any, lock: LockOf | None = None) -> None:
+        """Write ``values``, which broadcast to the shape of a parsed selection.
+
+        ``lock``: gives the lock of an object that changes in part only, by its key; None for the store's own.
+        """
+        check_writable(self)
         options = self.options
         destination = Destination(
-            self.store, self.layout, self.shape, self.where, options.max_chunk_bytes, options.write_empty_chunks
+            self.store,
+            self.layout,
+            self.shape,
+            self.where,
+            options.max_chunk_bytes,
+            options.write_empty_chunks,
+            lock or partial(own_lock, self.store),
         )
-        write(destination, selection, np.asarray(values, self.dtype))
+        write(destination, selection, cast(values, self.dtype, self.where))
         if "_source" in self.__dict__:
             self._source.indexes.clear()  # shards were replaced
 
@@ -280,6 +283,40 @@ class Array:
         step = self.chunk_grid[0].size(0) if len(self) else 1
         for start in range(0, len(self), step):
             yield from self[start : start + step]
+
+    # --- changing the array itself
+
+    def resize(self, shape: int | Sequence[int]) -> None:
+        """Change the shape, at once for this object, for others when they open the array again.
+
+        New elements read as the fill value. What is cut off is deleted; growing again does not bring it back. Raises
+        `MetadataError` for what is no shape of as many dimensions.
+        """
+        resize(self, shape)
+
+    def append(self, values: npt.ArrayLike, axis: int = 0) -> tuple[int, ...]:
+        """Write ``values`` behind the end along ``axis`` and return the new shape.
+
+        The other dimensions must have the array's lengths. The shape changes last: a failure leaves the array as it
+        was. Raises `RegionError` for values that do not fit, or when another writer changed the shape meanwhile.
+        """
+        return append(self, values, axis)
+
+    def adopt(self, spec: ArraySpec) -> None:
+        """Be the array that ``spec`` describes, which was just stored."""
+        for name in ("layout", "chunk_grid", "_source"):
+            self.__dict__.pop(name, None)
+        self.spec = spec
+
+    def close(self) -> None:
+        """Close the store, which finishes an archive; the store opens again when it is used again."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     # --- what is stored, for people
 
@@ -337,27 +374,3 @@ def _reopen(
     if document.get("zarr_format") == 3:
         return Array(store, path, parse_array_v3(document, options.reading), options)
     return Array(store, path, parse_array_v2(document, attributes, options.reading), options)
-
-
-_PARSERS = {
-    "oindex": lambda array, key: parse_orthogonal(key, array.shape),
-    "vindex": lambda array, key: parse_points(key, array.shape),
-    "blocks": lambda array, key: parse_blocks(key, array.chunk_grid),
-}
-
-
-class Indexer:
-    """One way of selecting from an array, as ``array.oindex``, ``array.vindex`` and ``array.blocks`` give it."""
-
-    __slots__ = ("_array", "_way")
-
-    def __init__(self, array: Array, way: str) -> None:
-        self._array, self._way = array, way
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return the selected values."""
-        return self._array.read(_PARSERS[self._way](self._array, key))
-
-    def __setitem__(self, key: Any, values: Any) -> None:
-        """Write ``values``, which broadcast to the selection."""
-        self._array.write(_PARSERS[self._way](self._array, key), values)

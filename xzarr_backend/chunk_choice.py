@@ -51,9 +51,11 @@ def choose_grid(shape: tuple[int, ...], itemsize: int, chunks: Any, shards: Any)
     if any(isinstance(item, tuple) for item in asked.items):
         raise MetadataError("chunks of different lengths cannot stand in shards", hint="give their lengths to shards=")
     outer = _given("shards", shards, shape)
-    if None in outer.items:
+    if isinstance(shards, str):
         inner = _lengths(_complete(asked, shape, itemsize, TARGET_INNER_NBYTES))
-        outer = _grown(outer, inner, shape, itemsize)
+        outer = outer._replace(items=_grown(inner, shape, itemsize, outer.nbytes or TARGET_SHARD_NBYTES))
+    elif None in outer.items:
+        raise MetadataError(f"shards={shards!r:.80} leaves lengths open", hint='give all of them, or shards="auto"')
     else:
         inner = _lengths(_complete(asked, tuple(map(_step, outer.items)), itemsize, TARGET_INNER_NBYTES, divide=True))
     for lengths, length in zip(outer.items, inner, strict=True):
@@ -166,21 +168,14 @@ def _halved(size: int, divide: bool) -> int:
     return next((size // k for k in range(2, math.isqrt(size) + 1) if size % k == 0), 1)
 
 
-def _grown(outer: _Given, inner: tuple[int, ...], shape: tuple[int, ...], itemsize: int) -> _Given:
-    """Return shards whose open lengths are multiples of the chunks, doubled where most chunks are left outside."""
-    target = TARGET_SHARD_NBYTES if outer.nbytes is None else outer.nbytes
-    counts = [max(-(-n // size), 1) for n, size in zip(shape, inner, strict=True)]
-    items = [size if item is None else item for item, size in zip(outer.items, inner, strict=True)]
-    fixed = math.prod(max(item) if isinstance(item, tuple) else 1 for item in outer.items if item is not None)
-    while True:
-        left = [p for p, item in enumerate(outer.items) if item is None and items[p] < counts[p] * inner[p]]  # type: ignore[operator]
-        if not left:
+def _grown(inner: tuple[int, ...], shape: tuple[int, ...], itemsize: int, target: int) -> tuple[int, ...]:
+    """Return the lengths of a shard: the chunk's, doubled where most chunks are left out, up to ``target`` bytes."""
+    limits = [max(-(-n // size), 1) * size for n, size in zip(shape, inner, strict=True)]
+    sizes = list(inner)
+    while any(size < limit for size, limit in zip(sizes, limits, strict=True)):
+        place = max(range(len(sizes)), key=lambda p: limits[p] / sizes[p])
+        grown = min(2 * sizes[place], limits[place])
+        if math.prod(sizes) // sizes[place] * grown * itemsize > target:
             break
-        place = max(left, key=lambda p: counts[p] * inner[p] / items[p])  # type: ignore[operator]
-        grown = min(2 * items[place], counts[place] * inner[place])  # type: ignore[operator]
-        taken = math.prod(max(item) if isinstance(item, tuple) else item for item in items)
-        if taken // items[place] * grown * itemsize > target:  # type: ignore[operator]
-            break
-        items[place] = grown
-    del fixed
-    return outer._replace(items=tuple(items))
+        sizes[place] = grown
+    return tuple(sizes)

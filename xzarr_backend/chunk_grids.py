@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -253,5 +253,5 @@ def _run_lengths(edges: Sequence[int]) -> list[JSON]:
     values: npt.NDArray[np.int64] = np.asarray(edges, dtype="i8")
     breaks = np.flatnonzero(np.diff(values)) + 1
     bounds = [0, *breaks.tolist(), len(values)]
-    runs = [(int(values[a]), b - a) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+    runs = [(int(values[a]), b - a) for a, b in pairwise(bounds) if b > a]
     return [size if count == 1 else [size, count] for size, count in runs]

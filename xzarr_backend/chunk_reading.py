@@ -18,8 +18,8 @@ import numpy as np
 from .codecs.pipeline import Bytes1D, Pipeline
 from .errors import ChunkError, SelectionError, XzarrError
 from .executor import run, threads_for
-from .layout import Layout
 from .index_cache import IndexCache
+from .layout import Layout
 from .plan import Part, Plan
 from .stores.base import Request, Store
 
@@ -72,7 +72,7 @@ class Target:
         text = f"{len(self.missing)} chunk(s) are not stored, the first is {self.missing[0]}"
         if source.missing == "raise":
             raise ChunkError(text, where=source.where, hint='open with missing="fill" to read the fill value there')
-        warnings.warn(f"{text}; they read as the fill value, at {source.where}", stacklevel=4)
+        warnings.warn(f"{text}; they read as the fill value, at {source.where}", stacklevel=5)
 
 
 def allocate(shape: tuple[int, ...], layout: Layout) -> Target:
@@ -92,9 +92,9 @@ def allocate(shape: tuple[int, ...], layout: Layout) -> Target:
 def read_chunks(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from chunks that are objects of their own."""
     store, layout = source.store, source.layout
-    threads = threads_for(planned.count, layout.chunk_nbytes)
+    threads = threads_for(planned.nparts, layout.chunk_nbytes)
     if not store.concurrent:
-        run(chunk_worker(source, planned, target, store.get), planned.parts(), planned.count, threads)
+        run(chunk_worker(source, planned, target, store.get), planned.parts(), planned.nparts, threads)
         return
     parts = planned.parts()
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1)))

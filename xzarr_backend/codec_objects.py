@@ -1,4 +1,4 @@
-"""Codecs as people write and see them: names, dicts, numcodecs and zarr-python objects, one vocabulary for both formats.
+"""Codecs as people write and see them: names, dicts, numcodecs and zarr-python objects, one vocabulary for all.
 
 Imports codecs and formats; numcodecs only when a v2 codec is shown. Invariant: what is reported is plain enough for
 xarray's built-in writer to take: numcodecs objects for v2, dicts with name and configuration for v3.
@@ -21,11 +21,9 @@ from .spec import JSON, ArraySpec, Named
 _OWN = "numcodecs."  # the prefix that ids of numcodecs carry in a v3 chain
 
 # names registered for v3; whatever else numcodecs has is written with the prefix
-V3_CODECS = frozenset(
-    "bytes transpose reshape sharding_indexed packbits cast_value scale_offset bitround vlen-utf8 vlen-bytes "
-    "gzip zstd blosc crc32c".split()
-)
 _SAME_IN_V3 = frozenset({"gzip", "zstd", "blosc", "crc32c", "vlen-utf8", "vlen-bytes"})  # with and without the prefix
+_OTHERS_IN_V3 = "bytes transpose reshape sharding_indexed n5_default packbits cast_value scale_offset bitround"
+V3_CODECS = _SAME_IN_V3.union(_OTHERS_IN_V3.split())
 _OLD_NAMES = {"endian": "bytes", "vlen_utf8": "vlen-utf8", "vlen_bytes": "vlen-bytes", "bzip2": "bz2"}
 
 # what is meant by a codec whose configuration leaves members out; the specifications demand them in documents
@@ -53,9 +51,7 @@ def report_codecs(spec: ArraySpec) -> Reported:
     chain = tuple(format_named(codec) for codec in spec.codecs)
     if spec.zarr_format == 2:
         _, filters, compressor = split_v2(spec)
-        return Reported(
-            chain, _numcodecs(filters), None, _numcodecs([] if compressor is None else [compressor])
-        )
+        return Reported(chain, _numcodecs(filters), None, _numcodecs([] if compressor is None else [compressor]))
     arrays, serializer, compressors = _split_v3(spec.codecs)
     return Reported(
         chain, tuple(map(format_named, arrays)), format_named(serializer), tuple(map(format_named, compressors))
@@ -128,9 +124,19 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     short = _OLD_NAMES.get(short, short)
     configuration = {**_DEFAULTS.get(short, {}), **named.configuration}
     if short == "blosc":
-        known = itemsize if not isinstance(codec, str | Mapping | Named) else 0  # a zarr-python object may say 1 for all
+        known = (
+            itemsize if not isinstance(codec, str | Mapping | Named) else 0
+        )  # a zarr-python object may say 1 for all
         configuration = _blosc(configuration, zarr_format, itemsize, known)
+    if short == "shuffle":
+        configuration.setdefault("elementsize", itemsize)  # numcodecs would assume 4
+    if short == "zstd" and zarr_format == 2 and not configuration["checksum"]:
+        del configuration["checksum"]  # tensorstore refuses it there
     if zarr_format == 2:
+        return Named(_OWN + short, configuration)
+    if short == "crc32c" and configuration == {"location": "end"}:
+        configuration = {}  # where v3 always has it
+    if short == "crc32c" and configuration:
         return Named(_OWN + short, configuration)
     if short in _SAME_IN_V3 or (short in V3_CODECS and not prefixed):
         return Named(short, configuration)

@@ -38,7 +38,7 @@ class Quirk(NamedTuple):
 
 def _codecs(document: Document) -> list[tuple[str, str, Mapping[str, JSON]]]:
     """Return (place, name, configuration) of the codecs of a v3 document that are well formed."""
-    found = []
+    found: list[tuple[str, str, Mapping[str, JSON]]] = []
     codecs = document.get("codecs")
     for place, codec in enumerate(codecs if isinstance(codecs, list) else ()):
         if isinstance(codec, str):
@@ -55,7 +55,7 @@ def _named(document: Document, *names: str) -> list[str]:
 
 def _filters(document: Document) -> list[tuple[str, Mapping[str, JSON]]]:
     filters = document.get("filters")
-    found = [
+    found: list[tuple[str, Mapping[str, JSON]]] = [
         (f"filters[{place}]", codec)
         for place, codec in enumerate(filters if isinstance(filters, list) else ())
         if isinstance(codec, dict)
@@ -102,7 +102,9 @@ def _scaled(document: Document) -> Document:
 def _little(document: Document) -> Document:
     codecs = [
         {"name": "bytes", "configuration": {"endian": "little"}} if place in _named(document, "bytes") else codec
-        for place, codec in zip((f"codecs[{at}]" for at in range(len(document["codecs"]))), document["codecs"], strict=True)
+        for place, codec in zip(
+            (f"codecs[{at}]" for at in range(len(document["codecs"]))), document["codecs"], strict=True
+        )
     ]
     return {**document, "codecs": codecs}
 
@@ -128,61 +130,195 @@ def _own_shards(document: Document) -> Document:
 
 _ONE_BYTE = ("<u1", ">u1", "<i1", ">i1", "<b1", ">b1")
 
+_SERIALIZERS = (
+    "bytes",
+    "endian",
+    "sharding_indexed",
+    "vlen-utf8",
+    "vlen-bytes",
+    "packbits",
+    "n5_default",
+    "pcodec",
+    "zfpy",
+    "vlen_utf8",
+    "vlen_bytes",
+    "numcodecs.pcodec",
+    "numcodecs.zfpy",
+    "numcodecs.vlen-utf8",
+    "numcodecs.vlen-bytes",
+    "numcodecs.vlen-array",
+    "numcodecs.json2",
+    "numcodecs.msgpack2",
+)
+
 QUIRKS: tuple[Quirk, ...] = (
     # read without being asked for
-    Quirk("v2-byte-order-of-one-byte", 2, _member("dtype", lambda v: isinstance(v, str) and (v in _ONE_BYTE or v[:2] in ("<S", ">S"))),
-          "a byte order on elements of one byte means nothing", 'write "|u1", "|i1", "|b1" or "|S"'),
-    Quirk("v2-time-without-unit", 2, _member("dtype", lambda v: v in ("<M8", "<m8", ">M8", ">m8")),
-          "times without a unit count microseconds", 'write the unit: "<M8[us]"'),
+    Quirk(
+        "v2-byte-order-of-one-byte",
+        2,
+        _member("dtype", lambda v: isinstance(v, str) and (v in _ONE_BYTE or v[:2] in ("<S", ">S"))),
+        "a byte order on elements of one byte means nothing",
+        'write "|u1", "|i1", "|b1" or "|S"',
+    ),
+    Quirk(
+        "v2-time-without-unit",
+        2,
+        _member("dtype", lambda v: v in ("<M8", "<m8", ">M8", ">m8")),
+        "times without a unit count microseconds",
+        'write the unit: "<M8[us]"',
+    ),
     Quirk("v2-bzip2", 2, lambda d: _ids(d, "bzip2"), 'the id "bzip2" is bz2', 'write "bz2"'),
     Quirk("v2-snappy", 2, lambda d: _ids(d, "snappy"), 'the id "snappy" is the raw snappy format', "recompress"),
-    Quirk("v2-missing-order", 2, lambda d: [] if "order" in d else ["order"], "chunks are in C order", 'write "order": "C"'),
-    Quirk("v2-missing-fill-value", 2, lambda d: [] if "fill_value" in d else ["fill_value"], "the fill value is null",
-          'write "fill_value": null'),
-    Quirk("v2-missing-compressor", 2, lambda d: [] if "compressor" in d else ["compressor"], "chunks are not compressed",
-          'write "compressor": null'),
-    Quirk("v2-v3-document", 2, lambda d: ["zarr_format"] if d.get("zarr_format") == 3 else [],
-          "a v3 document under the v2 name, with v2 chunk keys", "convert the store",
-          rewrite=lambda d: {**d, "chunk_key_encoding": {"name": "v2", "configuration": {"separator": "."}}}),
-    Quirk("v3-no-codecs", 3, lambda d: [] if d.get("codecs") is not None else ["codecs"],
-          "the elements are stored raw, little-endian", 'write "codecs": [{"name": "bytes", ...}]'),
-    Quirk("v3-no-serializer", 3,
-          lambda d: ["codecs"] if isinstance(d.get("codecs"), list) and not _named(d, *_SERIALIZERS) else [],
-          "a chain without an array->bytes codec starts with little-endian bytes", "add the codec bytes"),
-    Quirk("v3-null-fill-value", 3, _member("fill_value", lambda v: v is None), "null means zero", "write the fill value"),
-    Quirk("v3-endian", 3, lambda d: _named(d, "endian"), 'the codec "endian" is the old name of "bytes"', 'write "bytes"'),
-    Quirk("v3-bytes-without-endian", 3, lambda d: _bytes_without_endian(d), "the elements are little-endian",
-          'write "endian": "little"'),
-    Quirk("v3-transpose-letter", 3,
-          lambda d: [p for p, name, c in _codecs(d) if name == "transpose" and c.get("order") in ("C", "F")],
-          'transpose "F" reverses the dimensions, "C" leaves them', "write the permutation"),
-    Quirk("v3-irregular", 3, _member("chunk_grid", lambda v: isinstance(v, dict) and v.get("name") == "irregular"),
-          'the grid "irregular" is "rectilinear" with explicit sizes', "convert the store"),
-    Quirk("v3-unprefixed-numcodecs", 3, lambda d: _named(d, "shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype"),
-          "the codec of numcodecs of that name", "write the name with the prefix numcodecs."),
-    Quirk("v3-time-names", 3, _member("data_type", lambda v: v in ("datetime64", "timedelta64")),
-          "times that count microseconds", 'write "numpy.datetime64" with its unit'),
+    Quirk(
+        "v2-missing-order",
+        2,
+        lambda d: [] if "order" in d else ["order"],
+        "chunks are in C order",
+        'write "order": "C"',
+    ),
+    Quirk(
+        "v2-missing-fill-value",
+        2,
+        lambda d: [] if "fill_value" in d else ["fill_value"],
+        "the fill value is null",
+        'write "fill_value": null',
+    ),
+    Quirk(
+        "v2-missing-compressor",
+        2,
+        lambda d: [] if "compressor" in d else ["compressor"],
+        "chunks are not compressed",
+        'write "compressor": null',
+    ),
+    Quirk(
+        "v2-v3-document",
+        2,
+        lambda d: ["zarr_format"] if d.get("zarr_format") == 3 else [],
+        "a v3 document under the v2 name, with v2 chunk keys",
+        "convert the store",
+        rewrite=lambda d: {**d, "chunk_key_encoding": {"name": "v2", "configuration": {"separator": "."}}},
+    ),
+    Quirk(
+        "v3-no-codecs",
+        3,
+        lambda d: [] if d.get("codecs") is not None else ["codecs"],
+        "the elements are stored raw, little-endian",
+        'write "codecs": [{"name": "bytes", ...}]',
+    ),
+    Quirk(
+        "v3-no-serializer",
+        3,
+        lambda d: ["codecs"] if isinstance(d.get("codecs"), list) and not _named(d, *_SERIALIZERS) else [],
+        "a chain without an array->bytes codec starts with little-endian bytes",
+        "add the codec bytes",
+    ),
+    Quirk(
+        "v3-null-fill-value", 3, _member("fill_value", lambda v: v is None), "null means zero", "write the fill value"
+    ),
+    Quirk(
+        "v3-endian", 3, lambda d: _named(d, "endian"), 'the codec "endian" is the old name of "bytes"', 'write "bytes"'
+    ),
+    Quirk(
+        "v3-bytes-without-endian",
+        3,
+        lambda d: _bytes_without_endian(d),
+        "the elements are little-endian",
+        'write "endian": "little"',
+    ),
+    Quirk(
+        "v3-transpose-letter",
+        3,
+        lambda d: [p for p, name, c in _codecs(d) if name == "transpose" and c.get("order") in ("C", "F")],
+        'transpose "F" reverses the dimensions, "C" leaves them',
+        "write the permutation",
+    ),
+    Quirk(
+        "v3-irregular",
+        3,
+        _member("chunk_grid", lambda v: isinstance(v, dict) and v.get("name") == "irregular"),
+        'the grid "irregular" is "rectilinear" with explicit sizes',
+        "convert the store",
+    ),
+    Quirk(
+        "v3-unprefixed-numcodecs",
+        3,
+        lambda d: _named(d, "shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype"),
+        "the codec of numcodecs of that name",
+        "write the name with the prefix numcodecs.",
+    ),
+    Quirk(
+        "v3-time-names",
+        3,
+        _member("data_type", lambda v: v in ("datetime64", "timedelta64")),
+        "times that count microseconds",
+        'write "numpy.datetime64" with its unit',
+    ),
     # what neither metadata nor bytes can tell
-    Quirk("exzarr-order", 2, _member("order", lambda v: v == "F"), "the metadata say F, the bytes are in C order",
-          'write "order": "C"', "exzarr", lambda d: {**d, "order": "C"}),
-    Quirk("exzarr-packbits", 2, lambda d: _ids(d, "packbits"), "a placeholder that stores the data as they are",
-          "remove the filter", "exzarr", _without_filters("packbits")),
-    Quirk("exzarr-categorize", 2, lambda d: _ids(d, "categorize"), "a placeholder that stores the data as they are",
-          "remove the filter", "exzarr", _without_filters("categorize")),
-    Quirk("exzarr-fixedscaleoffset", 2, lambda d: _ids(d, "fixedscaleoffset"),
-          "round((x - offset) / scale) is stored, the inverse of numcodecs", "write 1 / scale", "exzarr", _scaled),
-    Quirk("exzarr-delta", 3, lambda d: _named(d, "delta"), "the raw data are stored", "remove the codec", "exzarr",
-          _without("delta")),
-    Quirk("exzarr-big-endian", 3, lambda d: [p for p, name, c in _codecs(d) if name == "bytes" and c.get("endian") == "big"],
-          "the metadata say big, the bytes are little-endian", 'write "endian": "little"', "exzarr", _little),
-    Quirk("exzarr-shards", 3, lambda d: _named(d, "sharding_indexed"),
-          "shards in a format of ExZarr's own: sizes count chunks, the index is a blob", "convert the store", "exzarr",
-          _own_shards),
-)  # fmt: skip
+    Quirk(
+        "exzarr-order",
+        2,
+        _member("order", lambda v: v == "F"),
+        "the metadata say F, the bytes are in C order",
+        'write "order": "C"',
+        "exzarr",
+        lambda d: {**d, "order": "C"},
+    ),
+    Quirk(
+        "exzarr-packbits",
+        2,
+        lambda d: _ids(d, "packbits"),
+        "a placeholder that stores the data as they are",
+        "remove the filter",
+        "exzarr",
+        _without_filters("packbits"),
+    ),
+    Quirk(
+        "exzarr-categorize",
+        2,
+        lambda d: _ids(d, "categorize"),
+        "a placeholder that stores the data as they are",
+        "remove the filter",
+        "exzarr",
+        _without_filters("categorize"),
+    ),
+    Quirk(
+        "exzarr-fixedscaleoffset",
+        2,
+        lambda d: _ids(d, "fixedscaleoffset"),
+        "round((x - offset) / scale) is stored, the inverse of numcodecs",
+        "write 1 / scale",
+        "exzarr",
+        _scaled,
+    ),
+    Quirk(
+        "exzarr-delta",
+        3,
+        lambda d: _named(d, "delta"),
+        "the raw data are stored",
+        "remove the codec",
+        "exzarr",
+        _without("delta"),
+    ),
+    Quirk(
+        "exzarr-big-endian",
+        3,
+        lambda d: [p for p, name, c in _codecs(d) if name == "bytes" and c.get("endian") == "big"],
+        "the metadata say big, the bytes are little-endian",
+        'write "endian": "little"',
+        "exzarr",
+        _little,
+    ),
+    Quirk(
+        "exzarr-shards",
+        3,
+        lambda d: _named(d, "sharding_indexed"),
+        "shards in a format of ExZarr's own: sizes count chunks, the index is a blob",
+        "convert the store",
+        "exzarr",
+        _own_shards,
+    ),
+)
 
-_SERIALIZERS = ("bytes", "endian", "sharding_indexed", "vlen-utf8", "vlen-bytes", "packbits", "n5_default", "pcodec",
-                "zfpy", "vlen_utf8", "vlen_bytes", "numcodecs.pcodec", "numcodecs.zfpy", "numcodecs.vlen-utf8",
-                "numcodecs.vlen-bytes", "numcodecs.vlen-array", "numcodecs.json2", "numcodecs.msgpack2")  # fmt: skip
 
 WRITERS = tuple(sorted({quirk.writer for quirk in QUIRKS if quirk.writer is not None}))
 

@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 
 from .array import Array
-from .creation import create_array, create_group
+from .creation import create_array
+from .group_creation import create_group
 from .display_text import bytes_text
 from .opening import open_group
 from .stores import open_store

@@ -37,6 +37,12 @@ class XzarrError(Exception):
             self.where = where
         return self
 
+    def within(self, where: str) -> XzarrError:
+        """Return the same error with its place, which may be one in a document, put into that of the document."""
+        if not self.where.startswith(where):
+            self.where = f"{where}, {self.where}" if self.where else where
+        return self
+
 
 def _rebuild(cls: type[XzarrError], fields: dict[str, Any]) -> XzarrError:
     error = cls.__new__(cls)
@@ -60,9 +66,7 @@ class NodeExistsError(XzarrError, FileExistsError):
 class MetadataError(XzarrError, ValueError):
     """A metadata document is wrong. ``problems`` holds every (place, problem) pair found in it."""
 
-    def __init__(
-        self, what: str, *, where: str = "", hint: str = "", problems: Iterable[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "", problems: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(what, where=where, hint=hint)
         self.problems = tuple(problems)
 
@@ -90,6 +94,10 @@ class ChunkError(XzarrError, OSError):
 
 class ReadOnlyError(XzarrError, PermissionError):
     """A write to a read-only store, or to a node opened with mode "r"."""
+
+
+class ArgumentError(XzarrError, TypeError):
+    """An argument is of a kind that cannot be used."""
 
 
 class SkippedNodeWarning(UserWarning):

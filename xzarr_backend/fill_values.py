@@ -258,7 +258,12 @@ def _cast_binary(dtype: DataType, value: Any) -> Any:
     return _fixed(dtype, bytes(value) if isinstance(value, bytes | bytearray | memoryview) else _binary(_plain(value)))
 
 
-PADDED = FillCoding(_parse_padded, _format_binary, _cast_binary)
+def _format_padded(dtype: DataType, value: Any, zarr_format: int) -> JSON:
+    data = bytes(value)  # without the zeros at its end; in v2 tensorstore wants them
+    return _format_binary(dtype, data.ljust(dtype.numpy.itemsize, b"\0") if zarr_format == 2 else data, zarr_format)
+
+
+PADDED = FillCoding(_parse_padded, _format_padded, _cast_binary)
 RAW = FillCoding(lambda dtype, value: _fixed(dtype, _binary(value)), _format_binary, _cast_binary)
 BITS = RAW._replace(
     format=lambda dtype, value, zarr_format: list(bytes(value)) if zarr_format == 3 else _format_binary(dtype, value, 2)

@@ -9,14 +9,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .array import Array, Options
-from .errors import MemberNotFoundError, NodeNotFoundError, SkippedNodeWarning
+from .attributes import Attributes
+from .changing import check_writable
+from .consolidating import consolidate, update_member
+from .creation import create_array
+from .errors import MemberNotFoundError, NodeExistsError, NodeNotFoundError, SkippedNodeWarning
+from .formats.v2 import parse_group_v2
+from .formats.v3 import parse_group_v3
 from .nodes import (
+    GROUP,
     Child,
     Found,
+    attempt,
     clean_path,
     consolidated_child,
     find_in_parents,
@@ -24,6 +31,7 @@ from .nodes import (
     load_children,
     place_of,
 )
+from .placing import group_documents, place_node
 from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Store
 
@@ -50,9 +58,9 @@ class Group(Mapping[str, "Array | Group"]):
         return self._found.spec
 
     @property
-    def attrs(self) -> Mapping[str, JSON]:
-        """The attributes, read-only."""
-        return MappingProxyType(dict(self.spec.attributes))
+    def attrs(self) -> Attributes:
+        """The attributes; where the group was opened for writing, each change is stored at once."""
+        return Attributes(self)
 
     @property
     def zarr_format(self) -> int:
@@ -88,11 +96,16 @@ class Group(Mapping[str, "Array | Group"]):
             return self
         members = self._found.members
         found = None
+        full = f"{self.path}/{path}" if self.path else path
         if members is not None:
-            found = consolidated_child(members, path, self.options.reading)
+            known = attempt(
+                self.store, self.path, path, lambda: consolidated_child(members, path, self.options.reading)
+            )
+            if known.error is not None:
+                raise known.error
+            found = known.found
         elif "children" in self.__dict__ and "/" not in path and path in self.children:
             found = _usable(self.children[path])
-        full = f"{self.path}/{path}" if self.path else path
         if found is None:
             found = self._find(full, path)
         return self._node(full, found)
@@ -168,6 +181,88 @@ class Group(Mapping[str, "Array | Group"]):
 
         return group_info(self)
 
+    # --- changing the group
+
+    def create_array(self, name: str, **keywords: Any) -> Array:
+        """Create an array below the group (keywords of `xz.create_array`; the format is the group's) and return it.
+
+        Groups between this one and ``name`` that are missing are created. Raises `NodeExistsError` and what
+        `xz.create_array` raises.
+        """
+        path = self._new(name)
+        array = create_array(self.store, path, **{"zarr_format": self.zarr_format, **keywords})
+        self._created(path)
+        return array
+
+    def create_group(
+        self, name: str, *, attributes: Mapping[str, JSON] | None = None, overwrite: bool = False
+    ) -> Group:
+        """Create a group below this one and return it; raise `NodeExistsError` where something is stored."""
+        path = self._new(name)
+        group = new_group(self.store, path, attributes, self.zarr_format, overwrite, self.options)
+        self._created(path)
+        return group
+
+    def require_group(self, name: str, *, attributes: Mapping[str, JSON] | None = None) -> Group:
+        """Return the group ``name`` below this one, created if it is missing; raise `NodeExistsError` for an array."""
+        try:
+            found = self[name]
+        except NodeNotFoundError:
+            return self.create_group(name, attributes=attributes)
+        if not isinstance(found, Group):
+            where = place_of(self.store, found.path)
+            raise NodeExistsError("an array lies here, not a group", where=where, hint="use another name")
+        return found
+
+    def consolidate(self) -> Group:
+        """Write consolidated metadata of all members (`xz.consolidate_metadata`), use them, and return the group."""
+        check_writable(self)
+        self._found = consolidate(self.store, self.path)
+        self.__dict__.pop("children", None)
+        return self
+
+    def __delitem__(self, name: str) -> None:
+        """Delete the member ``name`` with all that lies below it; raise `NodeNotFoundError` (a KeyError too)."""
+        path = self._new(name)
+        node = self[name]
+        self.store.delete_prefix(f"{path}/")
+        update_member(self.store, node.path, None)
+        self._reload()
+
+    def _new(self, name: str) -> str:
+        check_writable(self)
+        name = clean_path(name)
+        if not name:
+            raise NodeExistsError("the group itself has no name below it", where=place_of(self.store, self.path))
+        return f"{self.path}/{name}" if self.path else name
+
+    def _created(self, path: str) -> None:
+        """Make consolidated metadata above say what was created at ``path``, the groups on the way to it too."""
+        parts = path[len(self.path) :].strip("/").split("/")
+        for depth in range(1, len(parts) + 1):
+            place = "/".join([*([self.path] if self.path else []), *parts[:depth]])
+            update_member(self.store, place, find_node(self.store, place, consolidated=False).spec)
+        self._reload()
+
+    def _reload(self) -> None:
+        """Look for the members anew: some were created or deleted."""
+        self._found = find_node(self.store, self.path, kind=GROUP) if self.consolidated else Found(self.spec)
+        self.__dict__.pop("children", None)
+
+    def adopt(self, spec: GroupSpec) -> None:
+        """Be the group that ``spec`` describes, which was just stored."""
+        self._found = self._found._replace(spec=spec)
+
+    def close(self) -> None:
+        """Close the store, which finishes an archive; the store opens again when it is used again."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     # --- identity
 
     def __reduce__(self) -> Any:
@@ -184,6 +279,20 @@ class Group(Mapping[str, "Array | Group"]):
 
     def _repr_html_(self) -> str:
         return self.info._repr_html_()
+
+
+def new_group(
+    store: Store, path: str, attributes: Mapping[str, JSON] | None, zarr_format: int, overwrite: bool, options: Options
+) -> Group:
+    """Store a new group at ``path`` and return it."""
+    documents = group_documents(attributes or {}, path, zarr_format)
+    place_node(store, path, documents, zarr_format, overwrite)
+    prefix = f"{path}/" if path else ""
+    if zarr_format == 3:
+        spec = parse_group_v3(documents[f"{prefix}zarr.json"])
+    else:
+        spec = parse_group_v2(documents[f"{prefix}.zgroup"], documents.get(f"{prefix}.zattrs", {}))
+    return Group(store, path, Found(spec), options)
 
 
 def _usable(child: Child) -> Found:

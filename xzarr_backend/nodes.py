@@ -7,7 +7,7 @@ requests as that allows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
@@ -16,6 +16,7 @@ from .formats.consolidated import Members, NodeDocuments, below, child_names, pa
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import node_type, parse_array_v3, parse_group_v3
+from .pending import FOLDER, Fields, patched, pending_fields
 from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Request, Store, check_key
 
@@ -57,7 +58,12 @@ def find_node(
     """
     where = place_of(store, path)
     try:
-        found = _find(store, path, kind, zarr_format, consolidated, reading)
+        try:
+            found = _find(store, path, kind, zarr_format, consolidated, reading)
+        except NodeNotFoundError:
+            if not store.settle(path):
+                raise
+            found = _find(store, path, kind, zarr_format, consolidated, reading)
     except NodeNotFoundError as error:
         raise error.at(where)  # noqa: B904 (the same error, with its place)
     except (MetadataError, UnsupportedError) as error:
@@ -65,7 +71,7 @@ def find_node(
             mended = find_in_parents(store, path, reading)
             if mended is not None:
                 return mended
-        raise error.at(where)  # noqa: B904
+        raise error.within(where)  # noqa: B904
     except RecursionError as error:
         raise MetadataError("the metadata are nested too deeply", where=where) from error
     if kind == ARRAY and isinstance(found.spec, GroupSpec):
@@ -116,8 +122,7 @@ def _find(
 def _load(store: Store, keys: Sequence[str]) -> list[dict[str, JSON] | None]:
     found = store.get_many([Request(key) for key in keys])
     return [
-        None if raw is None else parse_json(raw, key.rpartition("/")[2])
-        for key, raw in zip(keys, found, strict=True)
+        None if raw is None else parse_json(raw, key.rpartition("/")[2]) for key, raw in zip(keys, found, strict=True)
     ]
 
 
@@ -182,7 +187,9 @@ def _what_is_there(names: Sequence[str]) -> str:
 
 def _nothing(store: Store, path: str, why: str) -> NodeNotFoundError:
     return NodeNotFoundError(
-        f"no Zarr node is stored here: {why}", where=place_of(store, path), hint="check the path, and zarr_format if given"
+        f"no Zarr node is stored here: {why}",
+        where=place_of(store, path),
+        hint="check the path, and zarr_format if given",
     )
 
 
@@ -211,34 +218,47 @@ class Child(NamedTuple):
 def consolidated_child(members: Members, name: str, reading: Reading = TOLERANT) -> Found | None:
     """Return the node at the relative path ``name`` of a consolidated group; groups may be implied by their members."""
     documents = members.get(name)
-    inner = below(members, name)
     found = parse_node(documents, reading) if documents is not None else None
+    if found is not None and isinstance(found.spec, ArraySpec):
+        return found
+    inner = below(members, name)
     if found is None:
         return Found(GroupSpec(attributes={}, zarr_format=2, document={"zarr_format": 2}), inner) if inner else None
-    return found._replace(members=inner) if isinstance(found.spec, GroupSpec) else found
+    return found._replace(members=inner)
 
 
 def load_children(store: Store, path: str, found: Found, reading: Reading = TOLERANT) -> list[Child]:
     """Return all members right below the group ``found`` at ``path``, in one wave of requests."""
     if found.members is not None:
         members = found.members
-        return [_attempt(store, path, name, lambda n=name: consolidated_child(members, n, reading)) for name in child_names(members)]
+        return [
+            attempt(store, path, name, lambda n=name: consolidated_child(members, n, reading))
+            for name in child_names(members)
+        ]
     prefix = f"{path}/" if path else ""
     names = found.listing if found.listing is not None else store.list_dir(prefix)
-    folders = [name[:-1] for name in names if name.endswith("/")]
+    pending = pending_fields(store, path) if FOLDER in names else {}
+    folders = [name[:-1] for name in names if name.endswith("/") and name != FOLDER]
+    folders = [name for name in folders if pending.get(name, ()) is not None]  # None: part of an unfinished append
     documents = _load_documents(store, [f"{prefix}{name}" for name in folders], found.spec.zarr_format)
     children = [
-        _attempt(store, path, name, lambda n=name, d=loaded: _parse_child(store, f"{prefix}{n}", d, reading))
+        attempt(
+            store,
+            path,
+            name,
+            lambda n=name, d=loaded: _parse_child(store, f"{prefix}{n}", d, reading, pending.get(n)),
+        )
         for name, loaded in zip(folders, documents, strict=True)
     ]
     return [child for child in children if child.found is not None or child.error is not None]
 
 
-def _attempt(store: Store, path: str, name: str, find: Any) -> Child:
+def attempt(store: Store, path: str, name: str, find: Callable[[], Found | None]) -> Child:
+    """Return the member ``name`` of the group at ``path`` that ``find`` returns, or its error with the member's place."""
     try:
         return Child(name, find())
     except (MetadataError, UnsupportedError) as error:
-        return Child(name, None, error.at(place_of(store, f"{path}/{name}" if path else name)))
+        return Child(name, None, error.within(place_of(store, f"{path}/{name}" if path else name)))
     except RecursionError:
         return Child(name, None, MetadataError("the metadata are nested too deeply", where=place_of(store, name)))
 
@@ -259,9 +279,16 @@ def _fetch_documents(store: Store, paths: Sequence[str], names: Sequence[str]) -
     return [{name: next(found) for name in names} for _ in paths]
 
 
-def _parse_child(store: Store, path: str, raw: Mapping[str, Any], reading: Reading) -> Found | None:
+def _parse_child(
+    store: Store, path: str, raw: Mapping[str, Any], reading: Reading, fields: Fields | None
+) -> Found | None:
     parsed = {name: parse_json(data, name) for name, data in raw.items() if data is not None}
-    documents = NodeDocuments(parsed.get("zarr.json"), parsed.get(".zarray"), parsed.get(".zgroup"), parsed.get(".zattrs"))
+    for name in ("zarr.json", ".zarray") if fields is not None else ():
+        if name in parsed:
+            parsed[name] = patched(parsed[name], fields or {})
+    documents = NodeDocuments(
+        parsed.get("zarr.json"), parsed.get(".zarray"), parsed.get(".zgroup"), parsed.get(".zattrs")
+    )
     found = parse_node(documents, reading)
     if found is None:
         names = store.list_dir(f"{path}/")
@@ -292,4 +319,6 @@ def _find_consolidated(store: Store, path: str) -> Members | None:
     if zmetadata is not None:
         return parse_zmetadata(zmetadata)
     inner: Any = (document or {}).get("consolidated_metadata")
-    return parse_inline(inner["metadata"]) if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict) else None
+    return (
+        parse_inline(inner["metadata"]) if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict) else None
+    )

@@ -23,7 +23,7 @@ MODES = ("r", "r+", "a", "w", "w-")
 MISSING = ("fill", "warn", "raise")
 
 
-def open(  # noqa: A001 (the name that zarr-python and xarray users expect)
+def open(
     store: Any,
     path: str = "",
     *,
@@ -79,9 +79,7 @@ def open_node(
     except NodeNotFoundError:
         archive = _only_archive(store, path)
         if archive is not None:
-            return open_node(
-                archive, "", options, kind=kind, zarr_format=zarr_format, consolidated=consolidated
-            )
+            return open_node(archive, "", options, kind=kind, zarr_format=zarr_format, consolidated=consolidated)
         known = find_in_parents(store, path, options.reading) if path and consolidated is not False else None
         if known is None or (kind is not None and (kind == ARRAY) != isinstance(known.spec, ArraySpec)):
             raise

@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     meshes: bool
 
     @property
-    def count(self) -> int:
+    def nparts(self) -> int:
         """The number of parts."""
         if not self.points:
             return math.prod(map(len, self.sections))
@@ -241,8 +241,6 @@ def _group_points(points: list[Indices], axes: list[Axis]) -> list[PointGroup]:
     groups = []
     for positions in _runs(*chunks):
         coords = tuple(int(c[positions[0]]) for c in chunks)
-        inside = tuple(
-            index[positions] - axis.start(c) for index, axis, c in zip(points, axes, coords, strict=True)
-        )
+        inside = tuple(index[positions] - axis.start(c) for index, axis, c in zip(points, axes, coords, strict=True))
         groups.append(PointGroup(coords, inside, positions))
     return groups

@@ -19,7 +19,7 @@ def read(source: Source, selection: Selection) -> Any:
     layout = source.layout
     planned = plan(selection, layout.grid)
     target = allocate(planned.shape, layout)
-    if planned.count:
+    if planned.nparts:
         (read_chunks if layout.shards is None else read_shards)(source, planned, target)
         target.report_missing(source)
     return target.array

@@ -108,6 +108,13 @@ def _is_array(item: Any) -> bool:
     return isinstance(item, np.ndarray) and (item.ndim > 0 or item.dtype == bool)
 
 
+def _as_array(item: Any) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(item)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SelectionError(f"{item!r:.80} is no array of indices: {error}") from error
+
+
 def _as_items(key: Any) -> tuple[Any, ...]:
     return key if isinstance(key, tuple) else (key,)
 
@@ -120,7 +127,7 @@ def _masks_to_indices(items: Sequence[Any], shape: tuple[int, ...]) -> list[Any]
         if item is None or item is Ellipsis:
             found.append(item)
             continue
-        array = np.asarray(item) if _is_array(item) else None
+        array = _as_array(item) if _is_array(item) else None
         if array is None or array.dtype != bool:
             found.append(array if array is not None else item)
             axis += 1
@@ -156,7 +163,7 @@ def _expand(items: tuple[Any, ...], shape: tuple[int, ...], *, keep_ellipsis: bo
 
 
 def _is_mask(item: Any) -> bool:
-    return _is_array(item) and np.asarray(item).dtype == bool
+    return _is_array(item) and _as_array(item).dtype == bool
 
 
 # --- a[...] ------------------------------------------------------------------------------------------------------
@@ -167,10 +174,8 @@ def parse_basic(key: Any, shape: tuple[int, ...]) -> Selection:
     items = key if type(key) is tuple else (key,)
     if any(map(_may_be_array, items)):
         return _parse_fancy(_expand(items, shape), shape)
-    if len(items) != len(shape) or not all(map(_is_plain, items)):
-        expanded = _expand(items, shape)
-    else:
-        expanded = list(items)  # the common case needs no expansion
+    common = len(items) == len(shape) and all(map(_is_plain, items))
+    expanded = items if common else _expand(items, shape)
     axes: list[range] = []
     result = []
     for item in expanded:
@@ -236,9 +241,7 @@ def _parse_fancy(items: list[Any], shape: tuple[int, ...]) -> Selection:
     return _with_points(axes, advanced, rest, (first or 0) if adjacent else 0)
 
 
-def _with_points(
-    axes: list[AxisSelection], advanced: dict[int, Indices], rest: list[int], position: int
-) -> Selection:
+def _with_points(axes: list[AxisSelection], advanced: dict[int, Indices], rest: list[int], position: int) -> Selection:
     """Broadcast the index arrays against each other; their dimensions come out at ``position`` of the ``rest``."""
     try:
         arrays = np.broadcast_arrays(*advanced.values())
@@ -334,5 +337,3 @@ def split_fields(key: Any) -> tuple[Any, Any]:
         return key, None
     rest = tuple(item for item in items if not isinstance(item, str))
     return (rest or Ellipsis), names[0] if len(names) == 1 else names
-
-

@@ -1,8 +1,8 @@
 """Reading parts of shards: look up the index, fetch the ranges that are needed, decode each inner chunk.
 
-Imports chunk_reading (its decoder and target), codecs.sharding and the rows below. Invariant: an index and the ranges it
-points at come from one version of the shard; where the store shows that the shard changed in between, both are read
-again. Nested shards take the same road, one level down.
+Imports chunk_reading (its decoder and target), codecs.sharding and the rows below. Invariant: an index and the ranges
+it points at come from one version of the shard; where the store shows that the shard changed in between, both are
+read again. Nested shards take the same road, one level down.
 """
 
 from __future__ import annotations
@@ -13,13 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .codecs.exzarr import looks_like_exzarr
-from .codecs.sharding import ABSENT, Index
-from .errors import ChunkError
-from .executor import run, threads_for
-from .index_cache import CacheKey
-from .layout import Layout, Shards
-from .plan import Part, Plan, open_mesh, plan
 from .chunk_reading import (
     WINDOW_NBYTES,
     WINDOW_REQUESTS,
@@ -31,6 +24,13 @@ from .chunk_reading import (
     scratch,
     too_large,
 )
+from .codecs.exzarr import looks_like_exzarr
+from .codecs.sharding import ABSENT, Index
+from .errors import ChunkError
+from .executor import run, threads_for
+from .index_cache import CacheKey
+from .layout import Layout, Shards
+from .plan import Part, Plan, open_mesh, plan
 from .selection import AxisSelection, Selection
 from .stores.base import ByteRange, Request
 
@@ -85,9 +85,9 @@ class _Changed(Exception):
 def read_shards(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from shards, fetching no more of them than the plan needs."""
     layout = source.layout
-    threads = threads_for(planned.count, layout.chunk_nbytes)
+    threads = threads_for(planned.nparts, layout.chunk_nbytes)
     # many shards: the threads share the shards; few: they share the inner chunks of one shard after the other
-    by_shard = threads > 1 and planned.count >= 2 * threads and not source.store.concurrent
+    by_shard = threads > 1 and planned.nparts >= 2 * threads and not source.store.concurrent
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1))) if source.store.concurrent else 1
 
     def work(parts: Iterator[Part]) -> None:
@@ -95,7 +95,7 @@ def read_shards(source: Source, planned: Plan, target: Target) -> None:
             blobs = [(Blob(layout.key(part.coords), part.coords), part) for part in window]
             _read_window(source, layout, blobs, planned, target, inline=by_shard)
 
-    run(work, planned.parts(opened=False), planned.count, threads if by_shard else 1)
+    run(work, planned.parts(opened=False), planned.nparts, threads if by_shard else 1)
 
 
 def _read_window(
@@ -164,7 +164,7 @@ def _open_shard(source: Source, layout: Layout, job: Job) -> Shard:
     assert shards is not None
     job = job if shards.order is None else _permuted(job, shards.order)
     planned = plan(job.selection, shards.sharding.grid)
-    if job.blob.data is None and planned.count >= WHOLE_SHARE * shards.sharding.grid.nchunks:
+    if job.blob.data is None and planned.nparts >= WHOLE_SHARE * shards.sharding.grid.nchunks:
         job = job._replace(blob=_fetch_whole(source, layout, job.blob))
     return Shard(job, shards, planned)
 
@@ -355,7 +355,9 @@ def _fetch_pieces(source: Source, blob: Blob, pieces: Sequence[Piece]) -> list[A
 def _fetch_coalesced(source: Source, found: Sequence[tuple[Shard, Hashable, list[Piece]]]) -> list[list[Any]]:
     """Fetch what is not in memory yet with one wave of requests, neighbouring ranges as one."""
     requests: list[Request] = []
-    spans: list[list[tuple[int, int]]] = []  # for each piece of each shard: its request and where in the answer it begins
+    spans: list[
+        list[tuple[int, int]]
+    ] = []  # for each piece of each shard: its request and where in the answer it begins
     for shard, _, pieces in found:
         blob = shard.job.blob
         here = [(0, 0)] * len(pieces)

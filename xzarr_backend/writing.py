@@ -8,21 +8,24 @@ copied as the bytes they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chunk_reading import chunk_error, too_large
+from .chunk_reading import too_large
 from .codecs.empty import is_empty
 from .codecs.sharding import ABSENT, join_shard
+from .errors import ChunkError, XzarrError
 from .executor import run, threads_for
 from .layout import Layout, Shards
 from .plan import Part, open_mesh, plan
 from .selection import Selection
 from .shard_reading import permute, within
 from .stores.base import Store
+from .stores.files import thread_lock
 
+LockOf = Callable[[str], AbstractContextManager[object]]  # the lock of a stored object, by its key
 Update = Callable[[Any], Any]  # from the old object's bytes (None: there is none) to the new ones (None: delete)
 
 
@@ -30,6 +33,7 @@ class Destination(NamedTuple):
     """Where the chunks of one array go. ``where`` names the array in errors; ``limit`` as in `Source`.
 
     ``write_empty_chunks``: chunks that hold nothing but the fill value are stored too, instead of deleted.
+    ``lock`` excludes the other writers of an object while a part of it changes.
     """
 
     store: Store
@@ -38,6 +42,12 @@ class Destination(NamedTuple):
     where: str
     limit: int
     write_empty_chunks: bool
+    lock: LockOf
+
+
+def own_lock(store: Store, key: str) -> AbstractContextManager[object]:
+    """Return the store's lock of ``key``; where the store has none, one that excludes the threads of this process."""
+    return store.lock(key) or thread_lock(store.identity, key)
 
 
 def write(destination: Destination, selection: Selection, values: Any) -> None:
@@ -54,10 +64,10 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
             try:
                 _write_object(destination, key, part, selection.points, values, back)
             except Exception as error:
-                raise chunk_error(error, destination, part.coords, key) from error
+                raise _not_written(error, destination, part.coords, key) from error
 
-    threads = threads_for(planned.count, layout.chunk_nbytes)
-    run(work, planned.parts(opened=layout.shards is None), planned.count, threads)
+    threads = threads_for(planned.nparts, layout.chunk_nbytes)
+    run(work, planned.parts(opened=layout.shards is None), planned.nparts, threads)
 
 
 def _write_object(
@@ -73,8 +83,22 @@ def _write_object(
     if whole:
         _store(store, key, update(None))
         return
-    with store.lock(key) or nullcontext():
+    with destination.lock(key):
         _store(store, key, update(store.get(key)))
+
+
+def _not_written(error: Exception, destination: Destination, coords: tuple[int, ...], key: str) -> ChunkError:
+    """Return the `ChunkError` for a failure to write the chunk at ``coords``; the object is then as it was."""
+    where = f"{destination.where}, chunk {tuple(coords)}, key {key!r}"
+    if isinstance(error, XzarrError):
+        return ChunkError(error.what, where=where, hint=error.hint)
+    if isinstance(error, OSError) and error.errno is not None:
+        what = f"the chunk could not be stored: {error.strerror}"
+        hint = "the stored chunk is as it was; check the space on the disk, the permissions and the connection"
+    else:
+        what = f"the chunk could not be encoded and stored: {type(error).__name__}: {error}"
+        hint = "the stored chunk is as it was; check the values, the codecs, and that the stored chunk can be read"
+    return ChunkError(what, where=where, hint=hint)
 
 
 def _pick(values: Any, part: Part, layout: Layout) -> Any:
@@ -160,7 +184,7 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
             chunks = [None if start == ABSENT else view[start : start + nbytes] for start, nbytes in entries]
         for part in planned.parts(opened=inner.shards is None):
             at = int(np.ravel_multi_index(part.coords, grid.counts)) if grid.counts else 0
-            covered = part.whole or whole  # where the shard is covered, so are its inner chunks as far as the array reaches
+            covered = part.whole or whole  # of a covered shard every inner chunk is covered too
             change = updater(
                 inner,
                 sharding.chunk.shape,

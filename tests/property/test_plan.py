@@ -56,7 +56,7 @@ def test_parts_cover_the_result_once(data: st.DataObject) -> None:
         assert not part.whole or piece.shape == chunk.shape
         assert not part.whole or (piece == chunk).all()
         count += 1
-    assert count == planned.count
+    assert count == planned.nparts
     assert (times == 1).all()
     expected = numbers.reshape(-1)[_expected(selection, shape)]
     np.testing.assert_array_equal(result, expected)
@@ -76,12 +76,14 @@ def _expected(selection: Selection, shape: tuple[int, ...]) -> Any:
 
 
 @given(st.data())
-def test_coords_of_parts(data: st.DataObject) -> None:
-    """`coords_array` lists the chunks in the order of `parts`, opened or not, and each of them once per part."""
+def test_numbers_of_parts(data: st.DataObject) -> None:
+    """`numbers` lists the chunks in the order of `parts`, opened or not, and each of them once."""
     shape = data.draw(shapes())
-    planned = plan(data.draw(selections(shape)), data.draw(grids(shape)))
+    grid = data.draw(grids(shape))
+    planned = plan(data.draw(selections(shape)), grid)
     coords = [part.coords for part in planned.parts()]
-    assert planned.coords_array().tolist() == [list(c) for c in coords]
+    numbers = np.arange(grid.nchunks).reshape(grid.counts)
+    assert planned.numbers(grid.counts) == [numbers[c] for c in coords]
     assert [part.coords for part in planned.parts(opened=False)] == coords
     assert len(set(coords)) == len(coords), "each chunk is needed by one part only"
 
@@ -90,7 +92,7 @@ def test_planning_costs_the_sum_of_the_chunks() -> None:
     """A selection of 10^12 chunks is planned by its 3 * 10^4 chunk indices; parts are made as they are walked."""
     grid = regular_grid((10**4,) * 3, (1, 1, 1))
     planned = plan(parse_basic(..., (10**4,) * 3), grid)
-    assert planned.count == 10**12
+    assert planned.nparts == 10**12
     first = next(planned.parts())
     assert first.coords == (0, 0, 0)
     assert sum(map(len, planned.sections)) == 3 * 10**4

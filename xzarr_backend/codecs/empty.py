@@ -22,8 +22,10 @@ def is_empty(chunk: Any, fill_value: Any) -> bool:
         return False
     bits = _BITS.get(chunk.dtype.itemsize)
     if bits is None or chunk.dtype.names or chunk.dtype.subdtype:
-        return bool((chunk.reshape(-1).view("V1").reshape(-1, chunk.dtype.itemsize) == fill.reshape(1).view("V1")).all())
+        return bool(
+            (chunk.reshape(-1).view("V1").reshape(-1, chunk.dtype.itemsize) == fill.reshape(1).view("V1")).all()
+        )
     return bool((chunk.view(bits) == fill.view(bits)).all())
 
 
-_BITS = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}
+_BITS: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}

@@ -44,7 +44,9 @@ def exzarr_shards(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
         chunk = np.full(spec.shape, spec.fill_value, spec.dtype.numpy)
         for place, offset, nbytes in entries:
             if offset + nbytes > len(data):
-                raise ChunkError(f"the index of the shard points at byte {offset + nbytes}, but its data have {len(data)}")
+                raise ChunkError(
+                    f"the index of the shard points at byte {offset + nbytes}, but its data have {len(data)}"
+                )
             within = tuple(index % count for index, count in zip(place, counts, strict=True))
             goal = tuple(slice(at * n, at * n + n) for at, n in zip(within, inner_shape, strict=True))
             chunk[goal] = inner.decode(data[offset : offset + nbytes])
@@ -120,7 +122,9 @@ def exzarr_scale(configuration: Mapping[str, JSON], spec: Any) -> Codec:
         return values.astype(dtype).view("u1")
 
     count = None if spec.nbytes is None else spec.nbytes // dtype.itemsize
-    return Codec(_refuse_writing, decode, BytesSpec(None if count is None else count * stored.itemsize, stored.itemsize))
+    return Codec(
+        _refuse_writing, decode, BytesSpec(None if count is None else count * stored.itemsize, stored.itemsize)
+    )
 
 
 def _refuse_writing(data: Any) -> Any:
@@ -128,5 +132,3 @@ def _refuse_writing(data: Any) -> Any:
         "arrays that were opened with quirks='exzarr' and need it can only be read",
         hint="convert the store, or create a new array",
     )
-
-

@@ -65,7 +65,9 @@ def split_chain(codecs: Sequence[Named], allow: Collection[str] = ()) -> Chain:
             f"a codec chain has one array->bytes codec, not {names}",
             problems=[(f"codecs[{serializers[1]}]", "a second array->bytes codec")],
         )
-    at = serializers[0] if serializers else next((i for i, kind in enumerate(kinds) if kind == BYTES_BYTES), len(codecs))
+    at = (
+        serializers[0] if serializers else next((i for i, kind in enumerate(kinds) if kind == BYTES_BYTES), len(codecs))
+    )
     serializer = codecs[at] if serializers else Named("bytes", {"endian": "little"})
     before, after = range(at), range(at + len(serializers), len(codecs))
     misplaced = [place for place in after if kinds[place] == ARRAY_ARRAY]

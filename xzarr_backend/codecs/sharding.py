@@ -34,7 +34,7 @@ class Sharding(NamedTuple):
     grid: ChunkGrid  # of the inner chunks within the shard
     chunk: ChunkSpec
     codecs: tuple[Named, ...]  # of the inner chunks
-    index: Pipeline
+    index_pipeline: Pipeline
     index_nbytes: int
     index_at_start: bool
 
@@ -56,7 +56,7 @@ class Sharding(NamedTuple):
                 f"the shard index has {memoryview(encoded).nbytes} bytes instead of {self.index_nbytes}: "
                 "the shard is cut short"
             )
-        entries = self.index.decode(encoded).reshape(-1, 2).astype("u8", copy=False)
+        entries: Index = self.index_pipeline.decode(encoded).reshape(-1, 2).astype("u8", copy=False)
         self._check(entries, shard_nbytes)
         return entries
 
@@ -87,7 +87,9 @@ def parse_sharding(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Shardi
             "sharding_indexed", "chunk_shape", f"makes {grid.nchunks} inner chunks in one shard: the index is too large"
         )
     index_spec = ChunkSpec((*grid.counts, 2), as_dtype("uint64"), np.uint64(ABSENT))
-    index = compile_pipeline(parse_chain("sharding_indexed", configuration, "index_codecs", DEFAULT_INDEX_CODECS), index_spec)
+    index = compile_pipeline(
+        parse_chain("sharding_indexed", configuration, "index_codecs", DEFAULT_INDEX_CODECS), index_spec
+    )
     if index.encoded_size is None:
         raise wrong_configuration("sharding_indexed", "index_codecs", "must give an index of a fixed size")
     return Sharding(
@@ -110,7 +112,9 @@ def _chunk_shape(configuration: Mapping[str, JSON], shape: tuple[int, ...]) -> t
         or len(given) != len(shape)
         or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in given)
     ):
-        raise wrong_configuration("sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r:.80}")
+        raise wrong_configuration(
+            "sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r:.80}"
+        )
     if any(outer % inner for outer, inner in zip(shape, given, strict=True)):
         raise wrong_configuration(
             "sharding_indexed", "chunk_shape", f"inner chunks {tuple(given)} do not divide the shard {shape}"
@@ -176,5 +180,5 @@ def join_shard(sharding: Sharding, chunks: Sequence[Buffer | None]) -> bytes:
             index[place] = position, length
             position += length
     stored = [chunk for chunk in chunks if chunk is not None]
-    encoded = sharding.index.encode(index.reshape(*sharding.grid.counts, 2))
+    encoded = sharding.index_pipeline.encode(index.reshape(*sharding.grid.counts, 2))
     return b"".join([encoded, *stored] if sharding.index_at_start else [*stored, encoded])

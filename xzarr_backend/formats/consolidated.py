@@ -39,7 +39,7 @@ def parse_zmetadata(document: Mapping[str, JSON]) -> Members:
         path, _, name = key.strip("/").rpartition("/")
         field = _FIELDS.get(name)
         if field is not None and isinstance(value, dict):
-            found.setdefault(path, {})[field] = value
+            found.setdefault(_inside(path) if path else "", {})[field] = value
     return {path: NodeDocuments(**fields) for path, fields in found.items()}
 
 
@@ -52,12 +52,22 @@ def parse_inline(members: Mapping[str, JSON]) -> Members:
         for name, value in level.items():
             if not isinstance(value, dict):
                 continue
-            path = f"{prefix}{name.strip('/')}"
+            path = prefix + _inside(name.strip("/"))
             found[path] = NodeDocuments(zarr_json=value)
             inner: Any = value.get("consolidated_metadata")
             if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict):
                 waiting.append((f"{path}/", inner["metadata"]))
     return found
+
+
+def _inside(path: str) -> str:
+    """Return ``path``, or raise where it would lead out of the group: it becomes a part of keys."""
+    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise MetadataError(
+            f"the consolidated metadata name a member {path!r:.80}",
+            problems=[("metadata", f"{path!r:.80} is no path: parts must not be empty, '.' or '..'")],
+        )
+    return path
 
 
 def below(members: Members, path: str) -> Members:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ..attribute_values import decode_attributes
 from ..errors import MetadataError, UnsupportedError
 from ..spec import JSON, Named
 
@@ -42,8 +43,11 @@ def parse_json(raw: Any, name: str) -> dict[str, JSON]:
 
 
 def format_json(document: Mapping[str, JSON]) -> bytes:
-    """Return the bytes that a metadata document is stored as."""
-    return json.dumps(document, indent=2, ensure_ascii=False).encode()
+    """Return the bytes that a metadata document is stored as; raise `MetadataError` for what JSON cannot hold."""
+    try:
+        return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MetadataError(f"the metadata cannot be stored as JSON: {error}") from error
 
 
 class Checks:
@@ -108,7 +112,7 @@ class Checks:
         if not isinstance(value, dict):
             self.problem("attributes", f"must be an object, not {value!r:.80}")
             return {}
-        return value
+        return decode_attributes(value)
 
     def named(self, value: JSON, place: str) -> Named:
         """Return a name with its configuration; a bare string is a name without one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..attribute_values import decode_attributes
 from ..chunk_grids import ChunkGrid, RegularAxis, regular_grid
 from ..chunk_keys import ChunkKeyEncoding
 from ..compat import TOLERANT, Reading, read_as_meant
@@ -36,9 +37,7 @@ def parse_array_v2(
     checks = Checks(document)
     shape = checks.shape()
     filters = _codec_list(checks, document.get("filters"))
-    dtype_document = checks.needed("dtype")
-    object_codec = filters[0].name if filters else None
-    dtype = checks.attempt("dtype", lambda: parse_dtype_v2(dtype_document, object_codec)) if dtype_document is not None else None
+    dtype = _data_type(checks, filters)
     grid = _grid(checks, shape)
     order = document.get("order", "C")
     if order not in ("C", "F"):
@@ -55,13 +54,29 @@ def parse_array_v2(
         dtype=dtype,
         chunk_grid=grid,
         chunk_key_encoding=ChunkKeyEncoding("v2", separator),
-        codecs=_chain(dtype, order, len(shape), filters, compressor),
+        codecs=v2_chain(dtype, order, len(shape), filters, compressor),
         fill_value=fill,
         dimension_names=dimension_names(document, attributes, len(shape)),
-        attributes=attributes,
+        attributes=decode_attributes(attributes),
         zarr_format=2,
         document=stored,
     )
+
+
+def _data_type(checks: Checks, filters: Sequence[Named]) -> DataType | None:
+    document = checks.needed("dtype")
+    if document is None:
+        return None
+    object_codec = filters[0].name.removeprefix(_OWN) if filters else None
+    return checks.attempt("dtype", lambda: parse_dtype_v2(document, object_codec))
+
+
+def _data_type(checks: Checks, filters: Sequence[Named]) -> DataType | None:
+    document = checks.needed("dtype")
+    if document is None:
+        return None
+    object_codec = filters[0].name.removeprefix(_OWN) if filters else None
+    return checks.attempt("dtype", lambda: parse_dtype_v2(document, object_codec))
 
 
 def _grid(checks: Checks, shape: tuple[int, ...]) -> ChunkGrid | None:
@@ -97,7 +112,7 @@ def _codec(checks: Checks, value: JSON, place: str) -> Named | None:
     return Named(_OWN + value["id"], {name: item for name, item in value.items() if name != "id"})
 
 
-def _chain(
+def v2_chain(
     dtype: DataType, order: str, rank: int, filters: Sequence[Named], compressor: Named | None
 ) -> tuple[Named, ...]:
     """Return the v3 chain of a v2 array."""
@@ -115,6 +130,8 @@ def _chain(
         chain.append(codecs.pop(0))
         chain.append(Named("bytes", {"endian": "little"}))
     elif dtype.itemsize is not None and first not in ARRAY_BYTES:
+        while codecs and codecs[0].name == f"{_OWN}bitround":  # it must know the byte order, but its document does not
+            chain.append(codecs.pop(0))
         chain.append(Named("bytes", _byte_order(dtype)))
     return (*chain, *codecs)
 
@@ -153,7 +170,7 @@ def dimension_names(
 def parse_group_v2(document: Mapping[str, JSON], attributes: Mapping[str, JSON]) -> GroupSpec:
     """Return the spec of a group; ``document`` is its .zgroup."""
     expect_format(document, 2, ".zgroup")
-    return GroupSpec(attributes=attributes, zarr_format=2, document=document)
+    return GroupSpec(attributes=decode_attributes(attributes), zarr_format=2, document=document)
 
 
 def format_array_v2(spec: ArraySpec) -> dict[str, JSON]:
@@ -178,8 +195,22 @@ def format_array_v2(spec: ArraySpec) -> dict[str, JSON]:
 
 # ids of numcodecs that transform values; v2 documents list them as filters
 FILTERS = frozenset(
-    "delta fixedscaleoffset quantize bitround astype packbits categorize shuffle "
-    "vlen-utf8 vlen-bytes vlen-array json2 msgpack2 pickle".split()
+    [
+        "delta",
+        "fixedscaleoffset",
+        "quantize",
+        "bitround",
+        "astype",
+        "packbits",
+        "categorize",
+        "shuffle",
+        "vlen-utf8",
+        "vlen-bytes",
+        "vlen-array",
+        "json2",
+        "msgpack2",
+        "pickle",
+    ]
 )
 
 
@@ -195,14 +226,11 @@ def split_v2(spec: ArraySpec) -> tuple[str, list[JSON], JSON]:
         if permutation not in ("F", list(range(len(spec.shape)))[::-1]):
             raise UnsupportedError("Zarr v2 knows the orders C and F only", hint="use zarr_format=3")
         order = "F"
-    if chain and chain[0].name in ("bytes", "endian"):
-        chain.pop(0)
+    chain = [codec for codec in chain if codec.name not in ("bytes", "endian")]  # v2: part of the data type
     for codec in chain:
         if codec.name in V3_ONLY:
             raise UnsupportedError(f"Zarr v2 has no codec {codec.name!r}", hint="use zarr_format=3")
-    configurations: list[JSON] = [
-        {"id": codec.name.removeprefix(_OWN), **codec.configuration} for codec in chain
-    ]
+    configurations: list[JSON] = [{"id": codec.name.removeprefix(_OWN), **codec.configuration} for codec in chain]
     if not configurations or configurations[-1]["id"] in FILTERS:
         return order, configurations, None
     return order, configurations[:-1], configurations[-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..attribute_values import encode_attributes
 from ..chunk_grids import format_chunk_grid, parse_chunk_grid
 from ..chunk_keys import ChunkKeyEncoding, format_chunk_key_encoding, parse_chunk_key_encoding
 from ..compat import TOLERANT, Reading, read_as_meant
@@ -18,8 +19,19 @@ from ..spec import JSON, ArraySpec, GroupSpec, Named
 from .documents import DIMENSIONS, Checks, expect_format
 
 _ARRAY_MEMBERS = frozenset(
-    "zarr_format node_type shape data_type chunk_grid chunk_key_encoding fill_value codecs attributes "
-    "storage_transformers dimension_names".split()
+    [
+        "zarr_format",
+        "node_type",
+        "shape",
+        "data_type",
+        "chunk_grid",
+        "chunk_key_encoding",
+        "fill_value",
+        "codecs",
+        "attributes",
+        "storage_transformers",
+        "dimension_names",
+    ]
 )
 # members that some writers add although they mean nothing there
 _HARMLESS = frozenset({"consolidated_metadata"})
@@ -163,7 +175,7 @@ def format_array_v3(spec: ArraySpec) -> dict[str, JSON]:
         "chunk_key_encoding": format_chunk_key_encoding(spec.chunk_key_encoding),
         "fill_value": spec.dtype.format_fill(spec.fill_value, 3),
         "codecs": [format_named(codec) for codec in spec.codecs],
-        "attributes": dict(spec.attributes),
+        "attributes": encode_attributes(spec.attributes),
         "storage_transformers": [],
     }
     if spec.dimension_names is not None:
@@ -179,4 +191,6 @@ def format_named(codec: Named) -> dict[str, JSON]:
         else value
         for name, value in codec.configuration.items()
     }
-    return {"name": codec.name, "configuration": configuration} if configuration else {"name": codec.name}
+    if not configuration and not codec.name.startswith("numcodecs."):  # for these zarr-python demands one
+        return {"name": codec.name}
+    return {"name": codec.name, "configuration": configuration}

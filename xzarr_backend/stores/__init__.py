@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -84,7 +83,7 @@ def open_path(url: str, read_only: bool, options: dict[str, Any]) -> Store:
         raise XzarrError("storage_options are for URLs; a local path takes none", where=path)
     path = os.path.expanduser(path)
     if os.path.isfile(path):
-        if not path.lower().endswith(".zip") and not zipfile.is_zipfile(path):
+        if not path.lower().endswith(".zip") and not _is_zip(path):
             raise XzarrError(
                 "this is a file, neither a folder nor a zip archive",
                 where=path,
@@ -121,3 +120,9 @@ def _load(target: str) -> Opener:
     module, _, attribute = target.partition(":")
     found: Opener = getattr(import_module(module), attribute)
     return found
+
+
+def _is_zip(path: str) -> bool:
+    import zipfile  # late: it loads every compression module of the standard library
+
+    return zipfile.is_zipfile(path)

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Self
-from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import ReadOnlyError, XzarrError
 
@@ -103,6 +102,17 @@ class Store(ABC):
         """Return a lock that excludes all other writers of this object, or None where the place offers none."""
         return None
 
+    def settle(self, path: str) -> bool:
+        """Finish what a killed writer began to exchange at ``path`` or above; return whether that changed anything."""
+        return False
+
+    def durably(self) -> Store:
+        """Return a store of the same place whose writes return when the object is safe from a crash of the machine.
+
+        It is this one where a store knows no difference: objects of remote stores are safe, those in memory never.
+        """
+        return self
+
     def close(self) -> None:  # noqa: B027 - most stores hold nothing
         """Give back what the store holds open; the store opens it again when it is used again."""
 
@@ -188,6 +198,8 @@ def public_url(url: str) -> str:
 def _public_part(url: str) -> str:
     if "://" not in url:
         return url
+    from urllib.parse import urlsplit, urlunsplit  # late: most stores are no URLs
+
     scheme, place, path, _, _ = urlsplit(url)
     return urlunsplit((scheme, place.rpartition("@")[2], path, "", "")) if place else url.partition("?")[0]
 

@@ -7,13 +7,11 @@ when it is killed has a name of its own that no listing shows.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
-import secrets
-import socket
 import threading
 import time
+import zlib
 from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from functools import cache
@@ -22,6 +20,7 @@ from weakref import WeakValueDictionary
 from ..errors import UnsupportedError, XzarrError
 
 OURS = ".xzarr-"  # names that begin so are never listed
+EXCHANGE = ".exchange"  # how the notes of unfinished exchanges end (stores/exchange.py)
 LOCK_FILE = ".xzarr-lock"
 LEFTOVER = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 DAY = 86_400.0  # seconds
@@ -30,13 +29,14 @@ _NO_FLOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.E
 
 
 @cache
-def _host() -> str:
-    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+def host_mark() -> str:
+    """Return this machine's mark in the names of temporary files."""
+    return f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # hashlib and socket would take a while to import
 
 
 def temporary_name() -> str:
     """Return a new name for a file that is being written; it names host and process, so that `is_leftover` can tell."""
-    return f"{OURS}{_host()}-{os.getpid()}-{secrets.token_hex(6)}.tmp"
+    return f"{OURS}{host_mark()}-{os.getpid()}-{os.urandom(6).hex()}.tmp"
 
 
 def is_leftover(name: str, modified: float) -> bool:
@@ -46,10 +46,11 @@ def is_leftover(name: str, modified: float) -> bool:
         return False
     if time.time() - modified > DAY:
         return True
-    return found[1] == _host() and not _lives(int(found[2]))
+    return found[1] == host_mark() and not lives(int(found[2]))
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Return whether a process of this machine has that number."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -8,8 +8,9 @@ followed when reading; nothing is written or deleted outside the store's folder.
 from __future__ import annotations
 
 import errno
+import math
 import os
-import shutil
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from stat import S_ISDIR, S_ISREG
@@ -17,7 +18,7 @@ from typing import Any
 
 from ..errors import XzarrError
 from .base import Buffer, ByteRange, Store, merge_spans, view_of
-from .files import OURS, FolderLock, is_leftover, outside, sync_folder, temporary_name, write_all
+from .files import EXCHANGE, OURS, FolderLock, is_leftover, outside, sync_folder, temporary_name, write_all
 
 GAP = 4096  # bytes: reading over them is cheaper than another call
 LARGEST_READ = 1 << 22  # bytes that neighbouring ranges may grow to
@@ -138,11 +139,22 @@ class LocalStore(Store):
 
     def list_dir(self, prefix: str) -> list[str]:
         """Return the names in the folder; what our own writers keep there is not shown."""
-        return sorted(
-            entry.name + "/" if _is_folder(entry) else entry.name
-            for entry in _entries(self._base + prefix)
-            if not entry.name.startswith(OURS)
-        )
+        entries = _entries(self._base + prefix)
+        shown = [entry for entry in entries if not entry.name.startswith(OURS)]
+        if len(shown) < len(entries) and any(entry.name.endswith(EXCHANGE) for entry in entries):
+            from .exchange import settle_all
+
+            settle_all(self._base + prefix)
+            shown = [entry for entry in _entries(self._base + prefix) if not entry.name.startswith(OURS)]
+        return sorted(entry.name + "/" if _is_folder(entry) else entry.name for entry in shown)
+
+    def settle(self, path: str) -> bool:
+        """Finish an exchange of folders that ended between its two renames, for ``path`` and every folder above it."""
+        from .exchange import settle
+
+        parts = path.split("/") if path else []
+        folders = [os.path.realpath(self.root), *(self._base + "/".join(parts[:n]) for n in range(1, len(parts) + 1))]
+        return any([settle(folder) for folder in folders])  # noqa: C419 (all of them)
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """Yield key and size of every file, through links too, but never round in circles."""
@@ -160,20 +172,46 @@ class LocalStore(Store):
         """Return the lock of the object's folder: it excludes threads and processes, and leaves no file."""
         return FolderLock(os.path.dirname(self._path(key)))
 
-    def sweep(self, prefix: str = "") -> int:
+    def durably(self) -> LocalStore:
+        """Return a store of the same folder whose writes wait for the disk."""
+        return self if self.durable else LocalStore(self.root, read_only=self.read_only, durable=True)
+
+    def sweep(self, prefix: str = "", *, seconds: float = math.inf) -> int:
         """Remove what killed writers left behind; return how many files that were.
 
-        A temporary file goes when the process that wrote it has ended, or when it is more than a day old.
+        A temporary file goes when the process that wrote it has ended, or when it is more than a day old; so does a
+        folder that was to replace another one. After ``seconds`` it stops, wherever it is.
         """
+        from .exchange import is_abandoned, remove_tree
+
         self.check_writable()
-        removed = 0
-        for folder, _, names in os.walk(self._base + prefix):
+        removed, end = 0, time.monotonic() + seconds
+        for folder, folders, names in os.walk(self._base + prefix):
+            if time.monotonic() > end:
+                break
+            for name in [name for name in folders if name.startswith(OURS)]:
+                folders.remove(name)  # what others are building is not ours to look into
+                if is_abandoned(f"{folder}/{name}"):
+                    remove_tree(f"{folder}/{name}")
+                    removed += 1
             for name in names:
                 path = os.path.join(folder, name)
                 if name.startswith(OURS) and is_leftover(name, os.lstat(path).st_mtime):
                     _unlink(path)
                     removed += 1
         return removed
+
+    def remove_empty(self, prefix: str) -> None:
+        """Remove the folder of ``prefix`` if nothing is in it."""
+        try:
+            os.rmdir(self._path(prefix[:-1]))
+        except OSError:
+            pass
+
+    def folder(self, path: str) -> str:
+        """Return the folder of ``path`` (the store's own, without links, when that is empty) for writing."""
+        self.check_writable()
+        return self._path(path) if path else os.path.realpath(self.root)
 
     def _path(self, key: str) -> str:
         """Return where ``key`` is written, once it is certain that this lies within the store."""
@@ -288,6 +326,8 @@ def _remove(path: str) -> None:
     if os.path.islink(path) or not os.path.isdir(path):
         _unlink(path)
         return
+    import shutil  # late: it loads every compression module of the standard library
+
     while os.path.isdir(path):
         try:
             shutil.rmtree(path)

@@ -6,7 +6,7 @@ buffer reaches it; what is returned is not.
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Hashable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -29,7 +29,7 @@ class MappingStore(Store):
     def __init__(self, inner: Mapping[str, Any], *, read_only: bool = False) -> None:
         self.inner = inner
         self.read_only = read_only or not isinstance(inner, MutableMapping)
-        self._token = uuid.uuid4().hex
+        self._token = os.urandom(16).hex()
         self.url = f"{type(inner).__name__} of {type(inner).__module__}"
 
     @property

@@ -1,0 +1,234 @@
+"""Finding nodes: both formats, consolidated or not, implied groups, lost and broken documents."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xzarr_backend as xz
+from xzarr_backend.stores import MemoryStore
+
+ARRAY2: dict[str, Any] = {
+    "zarr_format": 2,
+    "shape": [2],
+    "chunks": [2],
+    "dtype": "<i4",
+    "compressor": None,
+    "fill_value": 7,
+    "order": "C",
+    "filters": None,
+}
+ARRAY3: dict[str, Any] = {
+    "zarr_format": 3,
+    "node_type": "array",
+    "shape": [3],
+    "data_type": "int32",
+    "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [3]}},
+    "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+    "fill_value": 8,
+    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+}
+GROUP2: dict[str, Any] = {"zarr_format": 2}
+GROUP3: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {"a": 1}}
+
+
+def stored(**documents: Any) -> MemoryStore:
+    """A store of JSON documents; ``__`` in a name stands for ``/``, a ``_`` at its beginning for ``.``."""
+    return MemoryStore({key: json.dumps(value).encode() for key, value in documents.items()})
+
+
+def test_formats_are_found_out() -> None:
+    """A node of either format opens without saying which."""
+    for objects, zarr_format in (({".zarray": ARRAY2}, 2), ({"zarr.json": ARRAY3}, 3)):
+        array = xz.open(stored(**objects))
+        assert isinstance(array, xz.Array)
+        assert array.zarr_format == zarr_format
+    for objects, zarr_format in (({".zgroup": GROUP2}, 2), ({"zarr.json": GROUP3}, 3)):
+        group = xz.open(stored(**objects))
+        assert isinstance(group, xz.Group)
+        assert group.zarr_format == zarr_format
+
+
+def test_both_formats_at_one_path() -> None:
+    """v3 wins, unless v2 is asked for."""
+    store = stored(**{".zarray": ARRAY2, "zarr.json": ARRAY3})
+    assert xz.open_array(store).shape == (3,)
+    assert xz.open_array(store, zarr_format=2).shape == (2,)
+    assert xz.open_array(store, zarr_format=3).shape == (3,)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_asking_for_the_other_format(zarr_format: int) -> None:
+    """A node of one format is not there for those who ask for the other."""
+    store = stored(**({".zgroup": GROUP2} if zarr_format == 3 else {"zarr.json": GROUP3}))
+    with pytest.raises(xz.NodeNotFoundError):
+        xz.open(store, zarr_format=zarr_format)
+
+
+def test_attributes_of_v2() -> None:
+    """Attributes of arrays and groups come from `.zattrs`."""
+    store = stored(**{".zgroup": GROUP2, ".zattrs": {"t": 1}, "a/.zarray": ARRAY2, "a/.zattrs": {"u": 2}})
+    group = xz.open_group(store)
+    assert dict(group.attrs) == {"t": 1}
+    node = group["a"]
+    assert dict(node.attrs) == {"u": 2}
+    assert dict(xz.open_array(store, "a").attrs) == {"u": 2}
+    with pytest.raises((TypeError, xz.ReadOnlyError)):
+        node.attrs["u"] = 3  # type: ignore[index]
+
+
+def test_groups_that_nobody_declared() -> None:
+    """Folders that hold v2 nodes are groups, one or two levels above them."""
+    store = stored(**{"x/y/.zarray": ARRAY2})
+    group = xz.open_group(store)
+    assert list(group) == ["x"]
+    assert group["x/y"].shape == (2,)
+    inner = xz.open_group(store, "x")
+    assert list(inner) == ["y"]
+
+
+def test_paths_of_members() -> None:
+    """Members are found by name and by path, from any level, with outer slashes or not."""
+    store = stored(**{"zarr.json": GROUP3, "g/zarr.json": GROUP3, "g/h/zarr.json": GROUP3, "g/h/a/zarr.json": ARRAY3})
+    group = xz.open_group(store)
+    for path in ("g/h/a", "/g/h/a", "g/h/a/"):
+        assert group[path].path == "g/h/a"
+    assert group["g"]["h"]["a"].name == "/g/h/a"
+    assert group["g"]["h/a"].basename == "a"
+    assert [name for name, _ in group.members(None)] == ["g", "g/h", "g/h/a"]
+    assert [name for name, _ in group.members(2)] == ["g", "g/h"]
+    assert [name for name, _ in group.members()] == ["g"]
+    assert "g/h/a" in group
+    assert "g/h/b" not in group
+    assert len(group) == 1
+    assert dict(group["g/h"].arrays())["a"] == xz.open_array(store, "g/h/a")
+    assert list(dict(group.groups())) == ["g"]
+
+
+def consolidated(kind: str) -> MemoryStore:
+    """A consolidated group whose arrays have no documents of their own, one of them in a group nobody declared."""
+    if kind == "v3":
+        members = {"a": ARRAY3, "g/b": ARRAY3, "h": {**GROUP3, "consolidated_metadata": None}, "h/c": ARRAY3}
+        inline = {"kind": "inline", "must_understand": False, "metadata": members}
+        return stored(**{"zarr.json": {**GROUP3, "consolidated_metadata": inline}})
+    metadata = {
+        ".zgroup": GROUP2,
+        "a/.zarray": ARRAY2,
+        "a/.zattrs": {"u": 1},
+        "g/b/.zarray": ARRAY2,
+        "h/.zgroup": GROUP2,
+    }
+    return stored(**{".zmetadata": {"zarr_consolidated_format": 1, "metadata": {**metadata, "h/c/.zarray": ARRAY2}}})
+
+
+@pytest.mark.parametrize("kind", ["v2", "v3"])
+def test_members_that_only_consolidated_metadata_know(kind: str) -> None:
+    """Consolidated metadata are enough: for members, for paths, and for opening from their own path."""
+    store = consolidated(kind)
+    group = xz.open_group(store)
+    assert group.consolidated
+    assert sorted(name for name, _ in group.members(None)) == ["a", "g", "g/b", "h", "h/c"]
+    for path in ("a", "g/b", "h/c"):
+        assert isinstance(group[path], xz.Array)
+        assert xz.open_array(store, path) == group[path]
+    assert isinstance(group["g"], xz.Group)
+    assert group["g"]["b"][0] == (7 if kind == "v2" else 8)
+    with pytest.raises(KeyError):
+        group["g/nothing"]
+
+
+@pytest.mark.parametrize("kind", ["v2", "v3"])
+def test_consolidated_metadata_can_be_ignored_or_demanded(kind: str) -> None:
+    """`consolidated=False` looks at the members themselves, `True` demands the consolidated ones."""
+    store = consolidated(kind)
+    if kind == "v3":
+        assert len(xz.open_group(store, consolidated=False)) == 0
+    else:
+        with pytest.raises(xz.NodeNotFoundError):
+            xz.open_group(store, consolidated=False)
+    assert xz.open_group(store, consolidated=True).consolidated
+    for plain in (stored(**{".zgroup": GROUP2}), stored(**{"zarr.json": GROUP3})):
+        with pytest.raises(xz.MetadataError, match="no consolidated metadata"):
+            xz.open_group(plain, consolidated=True)
+
+
+def test_stores_that_do_not_believe_in_consolidated_metadata() -> None:
+    """`supports_consolidated_metadata = False` is honoured: such metadata may be out of date there."""
+    for kind in ("v2", "v3"):
+        store = consolidated(kind)
+        store.set("fresh/.zarray", json.dumps(ARRAY2).encode())
+        store.supports_consolidated_metadata = False
+        assert list(xz.open_group(store)) == ["fresh"]
+        with pytest.raises(xz.NodeNotFoundError):
+            xz.open_array(store, "a")
+
+
+def test_broken_documents_are_mended_from_the_parents() -> None:
+    """A member whose own document is broken opens from the good copy of its parent."""
+    metadata = {".zgroup": GROUP2, "a/.zarray": ARRAY2}
+    store = stored(**{".zgroup": GROUP2, ".zmetadata": {"metadata": metadata}})
+    store.set("a/.zarray", b'{"zarr_format": 2, "sha')
+    assert xz.open_array(store, "a")[0] == 7
+    assert xz.open_group(store)["a"][0] == 7
+    with pytest.raises(xz.MetadataError):
+        xz.open_array(store, "a", consolidated=False)
+
+
+def test_members_that_cannot_be_read() -> None:
+    """A broken member is skipped with a warning that names it, and raises when it is asked for, or with `strict`."""
+    store = stored(**{"zarr.json": GROUP3, "a/zarr.json": ARRAY3, "b/zarr.json": {**ARRAY3, "data_type": "int77"}})
+    group = xz.open_group(store)
+    with pytest.warns(xz.SkippedNodeWarning, match="'b'"):
+        assert [name for name, _ in group.members()] == ["a"]
+    with pytest.raises(xz.XzarrError, match="int77") as caught:
+        group["b"]
+    assert "path 'b'" in caught.value.where
+    assert set(group) == {"a", "b"}
+    with pytest.raises(xz.XzarrError, match="int77"):
+        list(xz.open_group(store, strict=True).members())
+
+
+def test_other_files_are_no_members() -> None:
+    """Folders and files without metadata, chunks and what ExZarr leaves behind are not listed."""
+    store = stored(**{".zgroup": GROUP2, "a/.zarray": ARRAY2})
+    for key in ("notes.txt", "empty/readme", "a/0.lock.read", "a/0.lock", "a/0"):
+        store.set(key, b"\0" * 8)
+    assert list(xz.open_group(store)) == ["a"]
+
+
+def test_groups_pickle_and_compare() -> None:
+    """Nodes are equal where they mean the same, also after a journey, and carry no data."""
+    store = MemoryStore()
+    xz.create_group(store)
+    array = xz.create_array(store, "a", data=np.arange(100000), chunks=(100,))
+    group = xz.open_group(store)
+    assert pickle.loads(pickle.dumps(group))["a"][5] == 5
+    again = pickle.loads(pickle.dumps(array))
+    assert again == array
+    assert hash(again) == hash(array)
+    assert group == xz.open_group(store)
+    assert group["a"] != group
+
+
+def test_arrays_pickle_small(tmp_path: Any) -> None:
+    """An array travels as its place and its documents."""
+    xz.create_array(tmp_path, data=np.arange(10**5), chunks=(10,))
+    array = xz.open_array(tmp_path)
+    array[...]
+    raw = pickle.dumps(array)
+    assert len(raw) < 2000
+    np.testing.assert_array_equal(pickle.loads(raw)[99990:], np.arange(99990, 10**5))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("mode", "x"), ("missing", "never"), ("zarr_format", 4), ("quirks", "nobody")]
+)
+def test_wrong_keywords(keyword: str, value: Any) -> None:
+    """A keyword that cannot be is refused with what it can be."""
+    with pytest.raises(xz.XzarrError, match="use one of|known") as caught:
+        xz.open(stored(**{"zarr.json": ARRAY3}), **{keyword: value})
+    assert repr(value) in str(caught.value)

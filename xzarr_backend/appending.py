@@ -1,0 +1,188 @@
+"""The documents and chunks of arrays that grow together: what changes, and how it is finished or undone.
+
+Imports array, journal, pending and the rows below. Invariant: `finish` and `undo` may be interrupted anywhere and done
+again; the note in the group goes last, so that until then readers use the sizes that it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+from .array import Array, Options
+from .chunk_grids import format_chunk_grid
+from .errors import NodeNotFoundError, RegionError, XzarrError
+from .formats.documents import format_json, parse_json
+from .formats.v2 import parse_array_v2
+from .formats.v3 import parse_array_v3
+from .journal import remove_journal
+from .nodes import place_of
+from .pending import FOLDER, Fields, Record, ancestors, patched, patched_inline, patched_zmetadata, record_key
+from .spec import JSON, ArraySpec
+from .stores.base import Store
+from .stores.local import LocalStore
+
+
+def change_of(store: Store, group: str, name: str, old: Any, new: tuple[int, ...]) -> dict[str, Fields | None]:
+    """Return the members of an array's document that differ before and after."""
+    if old is None:
+        return {"old": None, "new": None}
+    path = _member(group, name)
+    _, document = _load_document(store, path)
+    if document is None:
+        raise NodeNotFoundError("there is no array to append to", where=place_of(store, path))
+    spec = _spec(store, path, document)
+    if tuple(document["shape"]) != tuple(old) or len(old) != len(new):
+        raise RegionError(
+            f"the array has shape {tuple(document['shape'])}, not {tuple(old)}: it was changed meanwhile",
+            where=place_of(store, path),
+            hint="open the store again and repeat the append",
+        )
+    if any(n < o for o, n in zip(old, new, strict=True)):
+        raise RegionError(f"an append cannot shrink {tuple(old)} to {tuple(new)}", where=place_of(store, path))
+    before, after = {"shape": list(old)}, {"shape": list(new)}
+    if not spec.chunk_grid.regular:
+        before["chunk_grid"] = document["chunk_grid"]
+        after["chunk_grid"] = format_chunk_grid(spec.chunk_grid.resized(new))
+    return {"old": before, "new": after}
+
+
+def _member(group: str, name: str) -> str:
+    return f"{group}/{name}" if group else name
+
+
+def _load_document(store: Store, path: str) -> tuple[str, dict[str, JSON] | None]:
+    for name in ("zarr.json", ".zarray"):
+        raw = store.get(f"{path}/{name}")
+        if raw is not None:
+            return f"{path}/{name}", parse_json(raw, name)
+    return f"{path}/zarr.json", None
+
+
+def _spec(store: Store, path: str, document: Mapping[str, JSON]) -> ArraySpec:
+    if document.get("zarr_format") == 3:
+        return parse_array_v3(document)
+    raw = store.get(f"{path}/.zattrs")
+    return parse_array_v2(document, {} if raw is None else parse_json(raw, ".zattrs"))
+
+
+def finish(store: Store, path: str, record: Record) -> None:
+    """Give all arrays their new shapes; the note goes last."""
+    created = [name for name, change in record["arrays"].items() if change["new"] is None]
+    _patch_documents(store, path, _side(record, "new"), created)
+    _forget(store, path)
+
+
+def undo(store: Store, path: str, record: Record) -> None:
+    """Give all arrays their old shapes, and remove what lies beyond them; the note goes last."""
+    before = _side(record, "old")
+    _patch_documents(store, path, before, ())
+    for name, fields in before.items():
+        if fields is None:
+            store.delete_prefix(f"{_member(path, name)}/")
+    beyond = [
+        Beyond(_grown_array(store, _member(path, name), record["arrays"][name]["new"]), tuple(fields["shape"]))
+        for name, fields in before.items()
+        if fields is not None
+    ]
+    for part in beyond:
+        part.delete()
+    for part in beyond:  # after that, because a full disk has room again
+        part.clear()
+    remove_journal(store, path)  # the objects that it lists are gone
+    _forget(store, path)
+
+
+def _side(record: Record, side: str) -> dict[str, Fields | None]:
+    arrays: dict[str, dict[str, Fields | None]] = record["arrays"]
+    return {name: change[side] for name, change in arrays.items() if side == "old" or change[side] is not None}
+
+
+def _forget(store: Store, path: str) -> None:
+    store.delete(record_key(path))
+    if isinstance(store, LocalStore):
+        store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
+
+
+def _patch_documents(store: Store, path: str, changes: Mapping[str, Fields | None], created: Iterable[str]) -> None:
+    """Write the arrays' documents where they differ, then the consolidated metadata of the group and those above.
+
+    Consolidated metadata gain the ``created`` arrays in the same step.
+    """
+    for name, fields in changes.items():
+        if fields is not None:
+            _patch_array(store, _member(path, name), fields)
+    added = {name: _documents(store, _member(path, name)) for name in created}
+    for group, prefix in ancestors(path):
+        below = {f"{prefix}{name}": fields for name, fields in changes.items()}
+        new = {f"{prefix}{name}": documents for name, documents in added.items()}
+        start = f"{group}/" if group else ""
+        _rewrite(store, f"{start}zarr.json", partial(patched_inline, changes=below, added=new))
+        _rewrite(store, f"{start}.zmetadata", partial(patched_zmetadata, changes=below, added=new))
+
+
+def _documents(store: Store, path: str) -> dict[str, dict[str, JSON]]:
+    names = ("zarr.json", ".zarray", ".zattrs")
+    found = {name: store.get(f"{path}/{name}") for name in names}
+    return {name: parse_json(raw, name) for name, raw in found.items() if raw is not None}
+
+
+def _patch_array(store: Store, path: str, fields: Fields) -> None:
+    key, document = _load_document(store, path)
+    if document is not None and patched(document, fields) != document:
+        _rewrite(store, key, lambda old: patched(old, fields))
+
+
+def _rewrite(store: Store, key: str, change: Callable[[dict[str, JSON]], dict[str, JSON] | None]) -> None:
+    if store.get(key) is None:
+        return
+    with store.lock(key) or nullcontext():
+        raw = store.get(key)
+        better = None if raw is None else change(parse_json(raw, key))
+        if better is not None:
+            store.set(key, format_json(better))
+
+
+# --- chunks -----------------------------------------------------------------------------------------------------------
+
+
+def _grown_array(store: Store, path: str, fields: Fields) -> Array:
+    _, document = _load_document(store, path)
+    if document is None:
+        raise XzarrError("the array of an unfinished append is missing", where=place_of(store, path))
+    return Array(store, path, _spec(store, path, patched(document, fields)), Options(writable=True))
+
+
+class Beyond(NamedTuple):
+    """What of an ``array`` lies beyond its ``old`` shape: there, a later growth has to show the fill value."""
+
+    array: Array
+    old: tuple[int, ...]
+
+    def delete(self) -> None:
+        """Delete the objects that begin beyond the old shape."""
+        grid, store = self.array.spec.chunk_grid, self.array.store
+        for dim, length in enumerate(self.old):
+            first = grid[dim].find(length) + self._cuts(dim) if length < grid[dim].length else grid[dim].count
+            ranges = [range(first if d == dim else 0, count) for d, count in enumerate(grid.counts)]
+            for coords in product(*ranges):
+                store.delete(self.array.layout.key(coords))
+
+    def clear(self) -> None:
+        """Let the elements beyond the old shape be the fill value in the objects that it cuts."""
+        for dim, length in enumerate(self.old):
+            axis = self.array.spec.chunk_grid[dim]
+            if length == axis.length or not self._cuts(dim):
+                continue
+            cut = axis.find(length)
+            end = min(axis.start(cut) + axis.size(cut), axis.length)
+            region = [slice(None)] * self.array.ndim
+            region[dim] = slice(length, end)
+            self.array[tuple(region)] = self.array.layout.fill
+
+    def _cuts(self, dim: int) -> bool:
+        axis, length = self.array.spec.chunk_grid[dim], self.old[dim]
+        return bool(length < axis.length and axis.start(axis.find(length)) < length)

@@ -1,0 +1,270 @@
+"""Changing nodes that are stored already: attributes, shapes.
+
+Imports nodes, consolidating and the rows below. Invariant: each change of a document is one atomic `set` made from the
+document as it is stored now, so that nothing that others wrote meanwhile, or that is not understood here, is lost; an
+array grows after its new data are stored and shrinks before its old data are deleted.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from .attribute_values import decode_attributes, encode_attributes
+from .chunk_grids import MAX_EDGES, ChunkGrid, EdgedAxis, format_chunk_grid
+from .compat import Reading
+from .consolidating import change_document, update_member
+from .errors import MetadataError, ReadOnlyError, RegionError
+from .formats.v2 import parse_array_v2, parse_group_v2
+from .formats.v3 import parse_array_v3, parse_group_v3
+from .layout import compile_layout
+from .nodes import place_of
+from .selection import parse_basic
+from .spec import JSON, ArraySpec, GroupSpec
+from .stored import stored_chunks
+from .stored_documents import store_new_document
+from .stores.base import Store
+from .writing import Destination, own_lock, write
+
+if TYPE_CHECKING:
+    from .array import Array, Options
+
+FEW = 1000  # deletes that are sent without asking the store what there is
+
+
+class Node(Protocol):
+    """What an `Array` and a `Group` have in common."""
+
+    store: Store
+    path: str
+    options: Options
+
+    @property
+    def spec(self) -> Any:
+        """What the node's documents say."""
+
+    def adopt(self, spec: Any) -> None:
+        """Be the node that ``spec`` describes from now on."""
+
+
+def check_writable(node: Node) -> None:
+    """Raise `ReadOnlyError` unless the node was opened for writing."""
+    if not node.options.writable:
+        kind = "array" if isinstance(node.spec, ArraySpec) else "group"
+        where = place_of(node.store, node.path)
+        raise ReadOnlyError(f"the {kind} was opened for reading", where=where, hint='open it with mode="r+"')
+    node.store.check_writable()
+
+
+# --- attributes ------------------------------------------------------------------------------------------------------
+
+
+def change_attributes(node: Node, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+    """Store what ``change`` returns for the attributes, in one step; raise `MetadataError` or `ReadOnlyError`."""
+    check_writable(node)
+    spec, prefix = node.spec, f"{node.path}/" if node.path else ""
+
+    def changed(stored: Mapping[str, JSON]) -> dict[str, JSON]:
+        try:
+            return encode_attributes(change(dict(decode_attributes(stored))))
+        except MetadataError as error:
+            raise error.at(place_of(node.store, node.path))  # noqa: B904
+
+    if spec.zarr_format == 3:
+        key = f"{prefix}zarr.json"
+        document = change_document(
+            node.store, key, spec.document, lambda d: {**d, "attributes": changed(d.get("attributes") or {})}
+        )
+        attributes = document["attributes"]
+    else:
+        if isinstance(spec, GroupSpec):
+            store_new_document(node.store, f"{prefix}.zgroup", {"zarr_format": 2})
+        attributes = change_document(node.store, f"{prefix}.zattrs", {}, changed)
+    node.adopt(with_attributes(spec, attributes, node.options.reading))
+    update_member(node.store, node.path, node.spec)
+
+
+def with_attributes(spec: ArraySpec | GroupSpec, stored: Mapping[str, JSON], reading: Reading) -> ArraySpec | GroupSpec:
+    """Return ``spec`` with other attributes, given as they are stored."""
+    if spec.zarr_format == 3:
+        document = {**spec.document, "attributes": dict(stored)}
+        return parse_array_v3(document, reading) if isinstance(spec, ArraySpec) else parse_group_v3(document)
+    if isinstance(spec, ArraySpec):
+        return parse_array_v2(spec.document, stored, reading)
+    return parse_group_v2(spec.document, stored)
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def resize(array: Array, shape: int | Sequence[int], *, in_parents: bool = True) -> None:
+    """Give ``array`` another shape.
+
+    New elements are the fill value. Of what is cut off nothing stays stored: after growing again it reads as the fill
+    value. ``in_parents``: consolidated metadata of the groups above are updated too.
+    """
+    check_writable(array)
+    shape = _checked_shape(array, shape)
+    old = array.spec
+    new = resized_spec(old, shape)
+    compile_layout(new, array.path, array.options.allow_codecs)
+    shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
+    before = replaced(array, old) if shrinks else None
+    store_shape(array, new, in_parents=in_parents)
+    if before is not None:
+        clear_beyond(before, shape)
+
+
+def append(array: Array, values: Any, axis: int = 0, *, in_parents: bool = True) -> tuple[int, ...]:
+    """Write ``values`` behind the end of ``array`` along ``axis`` and return the new shape.
+
+    The data are stored first and the shape changes last, so that a failure leaves the array as it was.
+    """
+    check_writable(array)
+    values = np.asarray(values)
+    old = array.shape
+    axis = _checked_axis(array, values, axis)
+    shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
+    grown = replaced(array, resized_spec(array.spec, shape))
+    try:
+        grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
+        store_shape(array, grown.spec, in_parents=in_parents, expected=old)
+    except BaseException:
+        _undo(grown, old)
+        raise
+    return shape
+
+
+def _undo(grown: Array, shape: tuple[int, ...]) -> None:
+    try:
+        clear_beyond(grown, shape)
+    except Exception:
+        pass  # the first failure is the one to report, and what is left lies behind the end
+
+
+def _checked_shape(array: Array, shape: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        found = tuple(operator.index(n) for n in (shape if isinstance(shape, Sequence) else [shape]))
+    except TypeError:
+        found = (-1,)
+    if len(found) != array.ndim or any(not 0 <= n < 2**63 for n in found):
+        raise MetadataError(
+            f"the shape {shape!r} must be {array.ndim} whole numbers from 0, one for each dimension", where=array.where
+        )
+    return found
+
+
+def _checked_axis(array: Array, values: Any, axis: int) -> int:
+    if not -array.ndim <= axis < array.ndim:
+        raise RegionError(f"the array has {array.ndim} dimension(s), axis {axis} is none of them", where=array.where)
+    axis %= array.ndim
+    others = [at for at in range(array.ndim) if at != axis]
+    if values.ndim != array.ndim or any(values.shape[at] != array.shape[at] for at in others):
+        raise RegionError(
+            f"values of shape {values.shape} cannot be appended to shape {array.shape} along axis {axis}",
+            where=array.where,
+            hint="all other dimensions must have the array's lengths",
+        )
+    return axis
+
+
+def resized_spec(spec: ArraySpec, shape: tuple[int, ...]) -> ArraySpec:
+    """Return ``spec`` for another shape, its document too; a rectilinear axis repeats its last chunk to grow."""
+    for axis, length in zip(spec.chunk_grid, shape, strict=True):
+        if isinstance(axis, EdgedAxis) and (length - int(axis.starts[-1])) // (axis.edges or (1,))[-1] > MAX_EDGES:
+            raise MetadataError(f"the chunks of a dimension of length {length} would be more than {MAX_EDGES}")
+    grid = ChunkGrid(spec.chunk_grid.resized(shape))
+    new = replace(spec, shape=shape, chunk_grid=grid)
+    return replace(new, document={**spec.document, **_shape_members(new)})
+
+
+def _shape_members(spec: ArraySpec) -> dict[str, JSON]:
+    if spec.chunk_grid.regular:
+        return {"shape": list(spec.shape)}
+    return {"shape": list(spec.shape), "chunk_grid": format_chunk_grid(spec.chunk_grid)}
+
+
+def replaced(array: Array, spec: ArraySpec) -> Array:
+    """Return another array object for the same place, as ``spec`` describes it."""
+    return type(array)(array.store, array.path, spec, array.options)
+
+
+def store_shape(
+    array: Array, spec: ArraySpec, *, in_parents: bool = True, expected: tuple[int, ...] | None = None
+) -> None:
+    """Store the shape of ``spec`` in the array's document, which ``array`` then has.
+
+    ``expected``: raise `RegionError` where the stored shape is another one, because somebody else changed it.
+    """
+    prefix = f"{array.path}/" if array.path else ""
+    members = _shape_members(spec)
+
+    def change(document: dict[str, JSON]) -> dict[str, JSON]:
+        if expected is not None and document.get("shape") != list(expected):
+            raise RegionError(
+                f"the array has the shape {document.get('shape')} by now, not {expected}: another writer changed it",
+                where=array.where,
+                hint="open the array again, then append",
+            )
+        return {**document, **members}
+
+    key = f"{prefix}{'zarr.json' if spec.zarr_format == 3 else '.zarray'}"
+    change_document(array.store, key, array.spec.document, change)
+    array.adopt(spec)
+    if in_parents:
+        update_member(array.store, array.path, spec)
+
+
+# --- what lies behind the end ----------------------------------------------------------------------------------------
+
+
+def clear_beyond(array: Array, shape: tuple[int, ...]) -> None:
+    """Remove what ``array`` (of its old shape) stores beyond ``shape``: objects, and parts of those at the edge."""
+    counts = array.spec.chunk_grid.resized(shape).counts
+    for key in _keys_beyond(array, counts):
+        array.store.delete(key)
+    ends = [_end_of_last(array, axis, count, n) for axis, (count, n) in enumerate(zip(counts, shape, strict=True))]
+    if 0 in ends:
+        return
+    spec = resized_spec(array.spec, tuple(ends))
+    layout = compile_layout(spec, array.path, array.options.allow_codecs)
+    limit, lock = array.options.max_chunk_bytes, partial(own_lock, array.store)
+    destination = Destination(array.store, layout, spec.shape, array.where, limit, False, lock)
+    for axis, (length, end) in enumerate(zip(shape, ends, strict=True)):
+        if length < end:
+            cut = (slice(None),) * axis + (slice(length, end),)
+            write(destination, parse_basic(cut, spec.shape), np.asarray(layout.fill, layout.dtype))
+
+
+def _end_of_last(array: Array, axis: int, count: int, length: int) -> int:
+    """Return where the last chunk that stays ends, as far as it held elements."""
+    along = array.spec.chunk_grid[axis]
+    old = array.shape[axis]
+    if length >= old or count == 0:
+        return min(length, old)
+    return min(int(along.start(count - 1)) + along.size(count - 1), old)
+
+
+def _keys_beyond(array: Array, counts: tuple[int, ...]) -> Iterator[str]:
+    """Yield the keys of the objects that lie outside a grid of ``counts``: all, or where they are many, the stored."""
+    old = array.spec.chunk_grid.counts
+    kept = math.prod(min(a, b) for a, b in zip(old, counts, strict=True))
+    if math.prod(old) - kept <= FEW:
+        yield from (array.layout.key(coords) for coords in _coords_beyond(old, counts))
+        return
+    for chunk in list(stored_chunks(array)):
+        if any(coord >= count for coord, count in zip(chunk.coords, counts, strict=True)):
+            yield chunk.key
+
+
+def _coords_beyond(old: tuple[int, ...], new: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    for axis in range(len(old)):
+        inner = [range(min(a, b)) for a, b in zip(old[:axis], new[:axis], strict=True)]
+        yield from product(*inner, range(new[axis], old[axis]), *map(range, old[axis + 1 :]))

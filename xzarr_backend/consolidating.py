@@ -1,0 +1,186 @@
+"""Writing consolidated metadata: gathering the documents of all members, and keeping them true when one changes.
+
+Imports nodes and the rows below. Invariant: consolidated metadata are written last and in one `set`; what they say of
+a member is what its own documents say. Sources: zarr-python's `.zmetadata` (v2), inline `consolidated_metadata` (v3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+from .attribute_values import attributes_of, encode_attributes, without_bare_numbers
+from .errors import MetadataError, UnsupportedError
+from .formats.documents import parse_json
+from .nodes import GROUP, Found, find_node, load_children, place_of
+from .spec import JSON, ArraySpec, GroupSpec
+from .stored_documents import store_document, store_new_document
+from .stores.base import Request, Store
+
+INLINE = "consolidated_metadata"
+
+
+class Member(NamedTuple):
+    """A node below a group, by its path relative to the group."""
+
+    path: str
+    spec: ArraySpec | GroupSpec
+
+
+def consolidate(store: Store, path: str) -> Found:
+    """Write the consolidated metadata of the group at ``path`` and return the group with its members.
+
+    Raises `UnsupportedError` where the store keeps none, `MetadataError` naming every member that cannot be read.
+    """
+    if not store.supports_consolidated_metadata:
+        raise UnsupportedError(
+            "this store keeps no consolidated metadata",
+            where=place_of(store, path),
+            hint="it is as fast without them; open it with consolidated=None",
+        )
+    store.check_writable()
+    found = find_node(store, path, kind=GROUP, consolidated=False)
+    members = _gather(store, path, found)
+    prefix = f"{path}/" if path else ""
+    if found.spec.zarr_format == 3:
+        inline = _inline(members)
+        change_document(store, f"{prefix}zarr.json", found.spec.document, lambda d: {**d, INLINE: inline})
+    else:
+        store_new_document(store, f"{prefix}.zgroup", {"zarr_format": 2})
+        store_document(store, f"{prefix}.zmetadata", _zmetadata([Member("", found.spec), *members]))
+    return find_node(store, path, kind=GROUP)
+
+
+def _gather(store: Store, path: str, found: Found) -> list[Member]:
+    """Return all members, nested ones too, as their own documents have them, parents before their members."""
+    problems: list[tuple[str, str]] = []
+    members = sorted(_walk(store, path, "", found, problems), key=lambda member: (member.path.count("/"), member.path))
+    if found.spec.zarr_format == 3:
+        problems += [
+            (member.path, "is of Zarr v2, which the metadata of a v3 group cannot hold")
+            for member in members
+            if member.spec.zarr_format == 2
+        ]
+    if problems:
+        raise MetadataError(
+            "the metadata cannot be consolidated, because members cannot be read",
+            where=place_of(store, path),
+            problems=problems,
+            hint="repair or delete these members first",
+        )
+    return members
+
+
+def _walk(store: Store, path: str, below: str, found: Found, problems: list[tuple[str, str]]) -> Iterator[Member]:
+    for child in load_children(store, path, found):
+        name = f"{below}{child.name}"
+        if child.found is None:
+            problems.append((name, child.error.what if child.error is not None else "cannot be read"))
+            continue
+        yield Member(name, child.found.spec)
+        if isinstance(child.found.spec, GroupSpec):  # its own consolidated metadata may be out of date
+            inner = child.found._replace(members=None)
+            yield from _walk(store, f"{path}/{child.name}" if path else child.name, f"{name}/", inner, problems)
+
+
+def _inline(members: list[Member]) -> dict[str, JSON]:
+    documents = {member.path: _document_v3(member.spec) for member in members}
+    return {"kind": "inline", "must_understand": False, "metadata": documents}
+
+
+def _document_v3(spec: ArraySpec | GroupSpec) -> JSON:
+    document = clean(spec.document)
+    if isinstance(spec, GroupSpec):
+        # an empty one says that nothing is to be looked for in the store
+        document[INLINE] = {"kind": "inline", "must_understand": False, "metadata": {}}
+    return document
+
+
+def _zmetadata(members: list[Member]) -> dict[str, JSON]:
+    documents: dict[str, JSON] = {}
+    for member in members:
+        documents |= _documents_v2(member)
+    return {"zarr_consolidated_format": 1, "metadata": documents}
+
+
+def _documents_v2(member: Member) -> dict[str, JSON]:
+    prefix = f"{member.path}/" if member.path else ""
+    spec = member.spec
+    if spec.zarr_format == 3:
+        return {f"{prefix}zarr.json": clean(spec.document)}
+    name = ".zarray" if isinstance(spec, ArraySpec) else ".zgroup"
+    document = without_bare_numbers(spec.document)
+    return {f"{prefix}{name}": document, f"{prefix}.zattrs": encode_attributes(spec.attributes)}
+
+
+def clean(document: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return a document as it may be stored again, although its writer left bare NaN in it (not JSON)."""
+    cleaned: dict[str, JSON] = {}
+    for name, value in document.items():
+        if isinstance(value, dict) and (name == "attributes" or name.rpartition("/")[2] == ".zattrs"):
+            cleaned[name] = attributes_of(value)
+        elif isinstance(value, dict) and name in ("metadata", INLINE):
+            cleaned[name] = {inner: clean(item) if isinstance(item, dict) else item for inner, item in value.items()}
+            if name == "metadata":  # of v2: what lies there is the attributes themselves
+                cleaned[name] |= {n: attributes_of(v) for n, v in value.items() if n.endswith(".zattrs")}
+        else:
+            cleaned[name] = without_bare_numbers(value)
+    return cleaned
+
+
+# --- keeping them true -----------------------------------------------------------------------------------------------
+
+
+def change_document(store: Store, key: str, default: Mapping[str, JSON], change: Any) -> dict[str, JSON]:
+    """Replace the document ``key`` (``default`` where there is none) by what ``change`` returns for it, in one step."""
+    with store.lock(key) or nullcontext():
+        raw = store.get(key)
+        old = dict(default) if raw is None else parse_json(raw, key.rpartition("/")[2])
+        new: dict[str, JSON] = change(old)
+        if raw is None or new != old:
+            store_document(store, key, clean(new))
+    return new
+
+
+def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> None:
+    """Make the consolidated metadata of all groups above ``path`` say ``spec`` of the node there (None: it is gone)."""
+    if not store.supports_consolidated_metadata:
+        return
+    parts = path.split("/") if path else []
+    tops = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+    keys = [f"{top}/{name}" if top else name for top in tops for name in ("zarr.json", ".zmetadata")]
+    for key, raw in zip(keys, store.get_many([Request(key) for key in keys]), strict=True):
+        if raw is None:
+            continue
+        top = key.rpartition("/")[0]
+        relative = path[len(top) :].lstrip("/")
+        if key.endswith(".zmetadata"):
+            _update_zmetadata(store, key, relative, spec)
+        elif relative and INLINE.encode() in bytes(raw):
+            change_document(store, key, {}, lambda d, r=relative: _with_inline(d, r, spec))
+
+
+def _update_zmetadata(store: Store, key: str, relative: str, spec: ArraySpec | GroupSpec | None) -> None:
+    def change(document: dict[str, JSON]) -> dict[str, JSON]:
+        prefix = f"{relative}/" if relative else ""
+        entries = dict(document.get("metadata") or {})
+        if spec is None:
+            entries = {name: item for name, item in entries.items() if not name.startswith(prefix)}
+        else:
+            entries |= _documents_v2(Member(relative, spec))
+        return {**document, "metadata": entries}
+
+    change_document(store, key, {"zarr_consolidated_format": 1}, change)
+
+
+def _with_inline(document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None) -> dict[str, JSON]:
+    inline = document.get(INLINE)
+    if not isinstance(inline, dict) or not isinstance(inline.get("metadata"), dict):
+        return document
+    entries = dict(inline["metadata"])
+    if spec is None:
+        entries = {name: item for name, item in entries.items() if not f"{name}/".startswith(f"{relative}/")}
+    elif spec.zarr_format == 3:
+        entries[relative] = _document_v3(spec)
+    return {**document, INLINE: {**inline, "metadata": entries}}

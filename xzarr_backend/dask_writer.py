@@ -1,0 +1,266 @@
+"""`to_zarr` for dask and NumPy arrays, and `plan_writes`: what a write would share, before anything is written.
+
+Imports dask at its first use, parallel_writing, creation, opening, transactions, dask_array and the rows below.
+Invariant: an array is created, or found to fit, before its first block is written; with mode "w" the old one stays
+until the new one is complete, where the store allows that.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from cloudpickle import Pickler
+
+from .array import Array
+from .creation import create_array
+from .errors import RegionError
+from .nodes import clean_path, place_of
+from .opening import open_array
+from .parallel_writing import (
+    ArrayWrite,
+    BlockWriter,
+    SafeChunks,
+    is_lazy,
+    plan_all,
+    rechunked,
+    store_writes,
+)
+from .stores import MemoryStore, open_store
+from .stores.base import Store
+from .stores.local import LocalStore
+from .transactions import Replacement
+from .write_locks import LockFactory
+from .write_planning import check_region
+from .write_report import WriteReport, report_of
+
+MODES = ("a", "r+", "w", "w-")
+
+
+def to_zarr(
+    arr: Any,
+    store: Any,
+    component: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    region: Any = None,
+    compute: bool = True,
+    return_stored: bool = False,
+    mode: str = "a",
+    *,
+    overwrite: bool = False,
+    safe_chunks: SafeChunks = "auto",
+    lock_factory: LockFactory | None = None,
+    **creation: Any,
+) -> Any:
+    """Write a dask or NumPy array; the keywords are those of `dask.array.to_zarr`.
+
+    ``store``: what `xzarr_backend.open` takes, or an `Array` that is open for writing; ``component``: the path of the
+    array in it. ``mode``: "a" and "w-" create the array, and refuse to replace one; "w" (or ``overwrite``) replaces
+    it; "r+" writes to one that exists. ``region``: slices and integers, the part of an existing array to write.
+    ``safe_chunks`` and ``lock_factory``: see `store_writes`. ``creation``: the other keywords of `create_array`;
+    ``chunks`` are those of dask unless given ("dask": exactly those, of different lengths too).
+
+    Returns the `WriteReport`; a `Delayed` with ``compute=False``; with ``return_stored`` a dask array of what is
+    stored, which ``compute=False`` stores when it is computed.
+    """
+    request = Request(arr, store, component, storage_options, region, mode, overwrite, creation)
+    data = request.lazy() if return_stored or not compute else arr
+    plan_all([request.write(data, None, dry=True)], safe_chunks=safe_chunks, lock_factory=lock_factory)
+    staged = request.replacement(keep_place=return_stored and not compute)
+    try:
+        write = request.write(data, staged)
+        if return_stored and not compute:
+            return _reloading(write, safe_chunks, lock_factory)
+        done = store_writes(
+            [write],
+            safe_chunks=safe_chunks,
+            compute=compute,
+            lock_factory=lock_factory,
+            finish=None if staged is None else staged.commit,
+        )
+    except BaseException:
+        if staged is not None:
+            staged.abort()
+        raise
+    return _stored(request.existing() if staged else write.array, write) if return_stored else done
+
+
+def plan_writes(obj: Any, store: Any, *args: Any, **keywords: Any) -> WriteReport:
+    """Return what `to_zarr` with these arguments would share and how, without writing; raise as it would.
+
+    ``obj`` is a dask or NumPy array, or a Dataset, DataArray or DataTree of xarray.
+    """
+    checks: dict[str, Any] = {k: keywords.pop(k) for k in ("safe_chunks", "lock_factory") if k in keywords}
+    if is_lazy(obj) or isinstance(obj, np.ndarray):
+        for unused in ("compute", "return_stored"):
+            keywords.pop(unused, None)
+        writes: Sequence[ArrayWrite] = [_planned(obj, store, *args, **keywords)]
+    else:
+        from .xarray_writer import planned_writes
+
+        writes = planned_writes(obj, store, *args, **keywords)
+        checks["align_chunks"] = bool(keywords.get("align_chunks"))
+    plans = plan_all(writes, **checks)
+    return report_of([(write.array.path, plan) for write, plan in zip(writes, plans, strict=True)])
+
+
+def _planned(
+    arr: Any,
+    store: Any,
+    component: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    region: Any = None,
+    mode: str = "a",
+    *,
+    overwrite: bool = False,
+    **creation: Any,
+) -> ArrayWrite:
+    return Request(arr, store, component, storage_options, region, mode, overwrite, creation).write(arr, None, dry=True)
+
+
+class Request(NamedTuple):
+    """What a caller of `to_zarr` asks for."""
+
+    data: Any
+    store: Any
+    component: str | None
+    storage_options: dict[str, Any] | None
+    region: Any
+    mode: str
+    overwrite: bool
+    creation: dict[str, Any]
+
+    @property
+    def creates(self) -> bool:
+        """Whether a new array is to be made."""
+        return self.region is None and self.mode != "r+" and not isinstance(self.store, Array)
+
+    @property
+    def path(self) -> str:
+        """Where the array is, or will be, in the store."""
+        name = self.creation.get("name")
+        if self.component is not None and name is not None:
+            raise RegionError("component and name both name the array", hint="give one of them")
+        return clean_path(self.component or name or "")
+
+    def opened(self) -> Store:
+        """Return the store, open for writing."""
+        return open_store(self.store, mode="a", storage_options=self.storage_options)
+
+    def existing(self) -> Array:
+        """Return the array that is stored, open for writing."""
+        if isinstance(self.store, Array):
+            return self.store
+        return open_array(self.store, self.path, mode="r+", storage_options=self.storage_options)
+
+    def lazy(self) -> Any:
+        """Return the data as a dask array."""
+        import dask.array as da
+
+        return self.data if is_lazy(self.data) else da.asarray(self.data)
+
+    def replacement(self, *, keep_place: bool) -> Replacement | None:
+        """Return where to build what replaces an array that is stored already; None where nothing is replaced."""
+        if not self.creates or not (self.overwrite or self.mode == "w") or keep_place:
+            return None
+        store = self.opened()
+        prefix = f"{self.path}/" if self.path else ""
+        if not store.list_dir(prefix):
+            return None
+        if not isinstance(store, LocalStore) and is_lazy(self.data) and reads(self.data, store, self.path):
+            raise RegionError(
+                "the data come from the array that they are to replace, and this store cannot keep both",
+                where=place_of(store, self.path),
+                hint="write to another path, or load the data first",
+            )
+        return Replacement.begin(store, self.path)
+
+    def _check_mode(self) -> None:
+        if self.mode not in MODES:
+            raise RegionError(f"mode={self.mode!r} cannot write an array", hint=f"use one of {', '.join(MODES)}")
+        if self.region is not None and (self.overwrite or self.mode in ("w", "w-")):
+            raise RegionError("a region is a part of an array that exists", hint='use mode="r+", without overwrite')
+
+    def write(self, data: Any, staged: Replacement | None, *, dry: bool = False) -> ArrayWrite:
+        """Make or open the target and return what goes where; ``dry``: without storing anything."""
+        self._check_mode()
+        array = self._created(data, staged, dry) if self.creates else self.existing()
+        region, single = check_region(self.region, array.shape)
+        if single and data.ndim == array.ndim - len(single):
+            data = data[tuple(None if d in single else slice(None) for d in range(array.ndim))]
+        return ArrayWrite(array, region, data)
+
+    def _created(self, data: Any, staged: Replacement | None, dry: bool) -> Array:
+        keywords = {name: value for name, value in self.creation.items() if name != "name"}
+        for given, meant in (("compressor", "compressors"), ("dimension_separator", "chunk_key_encoding")):
+            if given in keywords:
+                keywords[meant] = keywords.pop(given)
+        keywords.setdefault("dtype", _dtype(data))
+        keywords.setdefault("shape", data.shape)
+        keywords["chunks"] = _chunks(data, keywords.get("chunks"), keywords.get("shards"))
+        if dry:
+            planned = create_array(MemoryStore(), self.path, **keywords)
+            return Array(self.opened(), planned.path, planned.spec, planned.options)
+        store, path = (self.opened(), self.path) if staged is None else (staged.store, staged.path)
+        return create_array(store, path, overwrite=self.overwrite or self.mode == "w", **keywords)
+
+
+def reads(data: Any, store: Store, path: str) -> bool:
+    """Return whether the dask array ``data`` may come from an array at or below ``path`` of ``store``."""
+    finder = _Finder(io.BytesIO())
+    try:
+        finder.dump(data.dask)
+    except Exception:
+        return True  # a graph that does not pickle cannot be searched to its end
+    below = f"{path}/" if path else ""
+    return any(a.store == store and f"{a.path}/".startswith(below) for a in finder.found)
+
+
+class _Finder(Pickler):  # type: ignore[misc]
+    """Goes through a graph, as pickling does, and keeps the stored arrays it meets."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.found: list[Array] = []
+
+    def persistent_id(self, obj: Any) -> Any:
+        if isinstance(obj, Array):
+            self.found.append(obj)
+        return 0 if isinstance(obj, Array | np.ndarray | bytes) else None  # nothing to search in these
+
+
+def _dtype(data: Any) -> Any:
+    return "string" if data.dtype == object else data.dtype
+
+
+def _chunks(data: Any, given: Any, shards: Any) -> Any:
+    """Return the chunks to create an array with: by default the blocks of dask, or the largest where they differ."""
+    if given == "dask" or (given is None and shards is None):
+        if not is_lazy(data):
+            return "auto"
+        if any(size != size for sizes in data.chunks for size in sizes):
+            raise RegionError("the lengths of the data's blocks are not known", hint="call compute_chunk_sizes()")
+        exact = isinstance(given, str)
+        return tuple(_along(sizes, exact) for sizes in data.chunks)
+    return "auto" if given is None else given
+
+
+def _along(sizes: tuple[int, ...], exact: bool) -> int | tuple[int, ...]:
+    regular = len(set(sizes[:-1])) < 2 and sizes[-1] <= sizes[0]
+    return tuple(sizes) if exact and not regular else max(*sizes, 1)
+
+
+def _reloading(write: ArrayWrite, safe_chunks: SafeChunks, factory: LockFactory | None) -> Any:
+    """Return the dask array that stores its blocks, and reads them back, when it is computed."""
+    (plan,) = plan_all([write], safe_chunks=safe_chunks, lock_factory=factory)
+    writer = BlockWriter(write, plan.blocks, factory, None)
+    return writer.reloading(rechunked(write.data, plan.blocks))
+
+
+def _stored(array: Array, write: ArrayWrite) -> Any:
+    """Return what is stored now as a dask array, in the blocks of the data."""
+    from .dask_array import from_zarr
+
+    return from_zarr(array)[write.region].rechunk(write.data.chunks)

@@ -1,0 +1,154 @@
+"""What a writer notes in a group while several arrays grow together, and what readers make of it.
+
+Imports stores, formats and the rows below. Invariant: as long as a note lies in a group, every reader that lists the
+group sees all of its arrays before the append or all of them after it, whatever their own documents say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .errors import MetadataError
+from .formats.documents import parse_json
+from .spec import JSON
+from .stores.base import Store
+
+FOLDER = ".xzarr/"  # below a group: what belongs to writing, never a node
+WRITING = "writing"  # the objects are being stored: the sizes before the append hold
+STORED = "stored"  # every object is stored: the sizes after the append hold, the documents follow
+
+Fields = Mapping[str, JSON]  # the members of an array's document that an append changes
+Record = dict[str, Any]  # "id", "owner", "state", "arrays": {name: {"old": Fields | None, "new": Fields | None}}
+
+
+def record_key(path: str) -> str:
+    """Return the key of the note of the group at ``path``."""
+    return f"{path}/{FOLDER}append.json" if path else f"{FOLDER}append.json"
+
+
+def load_record(store: Store, path: str) -> Record | None:
+    """Return the note of the group at ``path``, None without one; raise `MetadataError` for one that is damaged."""
+    key = record_key(path)
+    raw = store.get(key)
+    if raw is None:
+        return None
+    found = parse_json(raw, key)
+    known = found.get("state") in (WRITING, STORED) and isinstance(found.get("arrays"), dict)
+    if not known or not all(map(_is_change, found["arrays"].values())):
+        hint = "compare the sizes of the group's arrays, then delete it"
+        raise MetadataError("the note of an append is damaged", where=key, hint=hint)
+    return found
+
+
+def _is_change(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        fields is None or (isinstance(fields, dict) and isinstance(fields.get("shape"), list))
+        for fields in (value.get("old"), value.get("new"))
+    )
+
+
+def format_record(record: Record) -> bytes:
+    """Return the bytes of a note."""
+    return json.dumps(record, indent=1).encode()
+
+
+def pending_fields(store: Store, path: str) -> dict[str, Fields | None]:
+    """Return, by the array's name, what its document is to say while the note lies there; None: there is no array."""
+    record = load_record(store, path)
+    if record is None:
+        return {}
+    side = "old" if record["state"] == WRITING else "new"
+    return {
+        name: change[side] for name, change in record["arrays"].items() if side == "old" or change[side] is not None
+    }
+
+
+def pending_shapes(store: Store, path: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes to use for arrays of the group at ``path``, by name, while an append is under way."""
+    return {name: tuple(fields["shape"]) for name, fields in pending_fields(store, path).items() if fields is not None}
+
+
+def patched(document: Mapping[str, JSON], fields: Fields) -> dict[str, JSON]:
+    """Return an array's document with the ``fields`` in the place of its own."""
+    return {**document, **fields}
+
+
+Documents = Mapping[str, Mapping[str, JSON]]  # of one node, by their names
+
+
+def patched_inline(
+    document: Mapping[str, JSON], changes: Mapping[str, Fields | None], added: Mapping[str, Documents]
+) -> dict[str, JSON] | None:
+    """Return a v3 group's document whose consolidated members have ``changes`` and ``added``, both by path.
+
+    None when it has no consolidated members, or none of them differ.
+    """
+    members = _inline_members(document)
+    if members is None:
+        return None
+    better = _patched_level(members, changes, "")
+    known = set(_paths(members, ""))
+    for path, documents in added.items():
+        if path not in known and "zarr.json" in documents:
+            better[path] = documents["zarr.json"]
+    return None if better == members else _with_members(document, better)
+
+
+def _inline_members(document: Mapping[str, JSON]) -> dict[str, JSON] | None:
+    consolidated: Any = document.get("consolidated_metadata")
+    members = consolidated.get("metadata") if isinstance(consolidated, dict) else None
+    return members if isinstance(members, dict) else None
+
+
+def _with_members(document: Mapping[str, JSON], members: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {**document, "consolidated_metadata": {**document["consolidated_metadata"], "metadata": members}}
+
+
+def _paths(members: Mapping[str, JSON], prefix: str) -> Iterator[str]:
+    for name, value in members.items():
+        path = prefix + name.strip("/")
+        yield path
+        inner = _inline_members(value) if isinstance(value, dict) else None
+        yield from _paths(inner or {}, f"{path}/")
+
+
+def _patched_level(members: Mapping[str, JSON], changes: Mapping[str, Fields | None], prefix: str) -> dict[str, JSON]:
+    found = {}
+    for name, value in members.items():
+        path = prefix + name.strip("/")
+        fields = changes.get(path, {})
+        inner = _inline_members(value) if isinstance(value, dict) else None
+        if inner is not None:
+            found[name] = _with_members(value, _patched_level(inner, changes, f"{path}/"))
+        elif fields is not None:
+            found[name] = patched(value, fields) if fields else value
+    return found
+
+
+def patched_zmetadata(
+    document: Mapping[str, JSON], changes: Mapping[str, Fields | None], added: Mapping[str, Documents]
+) -> dict[str, JSON] | None:
+    """Return a `.zmetadata` document whose members have ``changes`` and ``added``, both by path; None as above."""
+    entries: Any = document.get("metadata")
+    if not isinstance(entries, dict):
+        return None
+    gone = tuple(f"{path}/" for path, fields in changes.items() if fields is None)
+    members = {key: value for key, value in entries.items() if not key.startswith(gone)} if gone else dict(entries)
+    for path, fields in changes.items():
+        key = f"{path}/.zarray"
+        if fields is not None and isinstance(members.get(key), dict):
+            members[key] = patched(members[key], fields)
+    for path, documents in added.items():
+        for name, value in documents.items():
+            members.setdefault(f"{path}/{name}", value)
+    return None if members == entries else {**document, "metadata": members}
+
+
+def ancestors(path: str) -> Iterator[tuple[str, str]]:
+    """Yield each group above and at ``path``, innermost first, with the prefix that its members' paths begin with."""
+    parts = path.split("/") if path else []
+    for depth in range(len(parts), -1, -1):
+        inner = "/".join(parts[depth:])
+        yield "/".join(parts[:depth]), f"{inner}/" if inner else ""

@@ -1,0 +1,96 @@
+"""Putting new nodes into a store: their documents, and those of the groups that they lie in.
+
+Imports nodes, stored_documents and the rows below. Invariant: a document that is there is never replaced unless
+``overwrite`` was asked for, not even when two writers create the same node at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .attribute_values import encode_attributes
+from .errors import NodeExistsError, UnsupportedError
+from .formats.documents import parse_json
+from .formats.v2 import format_array_v2
+from .formats.v3 import format_array_v3
+from .nodes import place_of
+from .spec import JSON, ArraySpec
+from .stored_documents import store_document, store_new_document
+from .stores.base import Request, Store
+
+DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+
+def make_room(store: Store, path: str, overwrite: bool) -> None:
+    """Make sure that nothing is stored at ``path``: delete it with ``overwrite``, else raise `NodeExistsError`."""
+    prefix = f"{path}/" if path else ""
+    if overwrite:
+        store.delete_prefix(prefix)
+    elif any(raw is not None for raw in store.get_many([Request(f"{prefix}{name}") for name in DOCUMENTS])):
+        raise _exists(store, path)
+
+
+def _exists(store: Store, path: str) -> NodeExistsError:
+    where = place_of(store, path)
+    return NodeExistsError("a node is stored here already", where=where, hint="use overwrite=True to replace it")
+
+
+def place_node(store: Store, path: str, documents: Mapping[str, JSON], zarr_format: int, overwrite: bool) -> None:
+    """Store the ``documents`` of a new node at ``path``, and of the groups above it where they have none."""
+    make_room(store, path, overwrite)
+    make_parents(store, path, zarr_format)
+    stored: list[str] = []
+    for key, document in documents.items():
+        if overwrite:
+            store_document(store, key, document)
+        elif store_new_document(store, key, document):
+            stored.append(key)
+        else:  # another writer was faster
+            for mine in stored:
+                store.delete(mine)
+            raise _exists(store, path)
+
+
+def make_parents(store: Store, path: str, zarr_format: int) -> None:
+    """Store documents for the groups above ``path`` that have none; raise `NodeExistsError` where one is an array."""
+    parts = path.split("/")[:-1] if path else []
+    parents = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)] if path else []
+    names = ("zarr.json", ".zgroup", ".zarray")
+    keys = [f"{parent}/{name}" if parent else name for parent in parents for name in names]
+    found = store.get_many([Request(key) for key in keys])
+    for at, parent in enumerate(parents):
+        v3, group, array = found[3 * at : 3 * at + 3]
+        if array is not None or (v3 is not None and parse_json(v3, "zarr.json").get("node_type") == "array"):
+            raise NodeExistsError(
+                "an array lies here, which cannot hold other nodes",
+                where=place_of(store, parent),
+                hint="use another path",
+            )
+        if v3 is None and group is None:
+            for key, document in group_documents({}, parent, zarr_format).items():
+                store_new_document(store, key, document)
+
+
+def array_documents(spec: ArraySpec, path: str) -> dict[str, JSON]:
+    """Return the documents of an array at ``path``, by key, in the order in which they are to be written."""
+    prefix = f"{path}/" if path else ""
+    if spec.zarr_format == 3:
+        return {f"{prefix}zarr.json": format_array_v3(spec)}
+    documents: dict[str, JSON] = {}
+    if spec.attributes:
+        documents[f"{prefix}.zattrs"] = encode_attributes(spec.attributes)
+    documents[f"{prefix}.zarray"] = format_array_v2(spec)
+    return documents
+
+
+def group_documents(attributes: Mapping[str, Any], path: str, zarr_format: int) -> dict[str, JSON]:
+    """Return the documents of a group at ``path``, by key; raise `MetadataError` for what attributes cannot hold."""
+    if zarr_format not in (2, 3):
+        raise UnsupportedError(f"zarr_format={zarr_format!r} is not known", hint="use 2 or 3")
+    prefix = f"{path}/" if path else ""
+    stored = encode_attributes(attributes)
+    if zarr_format == 3:
+        return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": stored}}
+    documents: dict[str, JSON] = {f"{prefix}.zattrs": stored} if stored else {}
+    return {**documents, f"{prefix}.zgroup": {"zarr_format": 2}}

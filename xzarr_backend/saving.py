@@ -1,0 +1,38 @@
+"""`xz.to_zarr`: one function for all that can be stored, which hands each kind of object to its writer.
+
+Imports the writers at the first use of each. Invariant: whoever stores a NumPy array never loads xarray.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .errors import ArgumentError
+
+
+def to_zarr(obj: Any, store: Any = None, **keywords: Any) -> Any:
+    """Store ``obj`` and return a report of what was written, or with ``compute=False`` a `dask.delayed.Delayed`.
+
+    A Dataset, DataArray or DataTree of xarray takes the keywords of xarray's own ``to_zarr`` (and ``resume``,
+    ``durable``, ``profile``): see `xarray_writer.write_dataset`. A dask or NumPy array takes those of
+    `dask.array.to_zarr`: see `dask_writer.to_zarr`.
+    """
+    xarray = sys.modules.get("xarray")  # there is no object of xarray before xarray is loaded
+    if xarray is not None:
+        from . import xarray_writer as writer
+
+        if isinstance(obj, xarray.Dataset):
+            return writer.write_dataset(obj, store, **keywords)
+        if isinstance(obj, xarray.DataArray):
+            return writer.write_dataarray(obj, store, **keywords)
+        if isinstance(obj, xarray.DataTree):
+            return writer.write_datatree(obj, store, **keywords)
+    if not hasattr(obj, "shape") or not hasattr(obj, "dtype"):
+        raise ArgumentError(
+            f"a {type(obj).__name__} cannot be stored",
+            hint="give a Dataset, DataArray or DataTree of xarray, or a dask or NumPy array",
+        )
+    from .dask_writer import to_zarr
+
+    return to_zarr(obj, store, **keywords)

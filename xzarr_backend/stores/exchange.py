@@ -1,0 +1,255 @@
+"""Replacing a whole folder in one step: build a sibling, then exchange the two.
+
+Imports errors and files. Invariant: at every moment the folder's name leads to the old tree or to the new one, complete
+(where the system cannot exchange two names, a note lies beside them from which the next opener finishes the exchange);
+what a killed writer leaves behind has a name that no listing shows and that the next writer of the same folder removes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from functools import cache
+from typing import Any
+
+from .files import EXCHANGE, OURS, host_mark, lives, sync_folder, temporary_name, write_all
+
+STAGED = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}-([0-9a-f]{16})\.(new|old)")
+WEEK = 7 * 86_400.0  # seconds without a change after which another host's folder is nobody's
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+_ours: set[str | None] = set()  # the folders that this process is building
+
+
+def stage(target: str) -> str:
+    """Make and return an empty hidden folder beside ``target``, after removing what killed writers left there."""
+    parent = os.path.dirname(target)
+    os.makedirs(parent, exist_ok=True)
+    staged = f"{parent}/{OURS}{host_mark()}-{os.getpid()}-{secrets.token_hex(6)}-{_mark(target)}.new"
+    os.mkdir(staged)
+    _ours.add(staged)
+    return staged
+
+
+def adopt(target: str, staged: str) -> str:
+    """Take over a folder that a killed writer was building; return its new name."""
+    fresh = f"{os.path.dirname(target)}/{OURS}{host_mark()}-{os.getpid()}-{secrets.token_hex(6)}-{_mark(target)}.new"
+    os.rename(staged, fresh)
+    _ours.add(fresh)
+    return fresh
+
+
+def release(staged: str) -> None:
+    """Leave a folder for a later writer to adopt or to remove."""
+    _ours.discard(staged)
+
+
+def discard(staged: str) -> None:
+    """Remove a folder that is not wanted."""
+    remove_tree(staged)
+    _ours.discard(staged)
+
+
+def leftovers(target: str) -> list[str]:
+    """Return the folders that ended writers of ``target`` were building or removing, the youngest first."""
+    parent, mark = os.path.dirname(target), _mark(target)
+    try:
+        names = os.listdir(parent)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    named = [(name, found) for name in names if (found := STAGED.fullmatch(name)) and found[3] == mark]
+    paths = [f"{parent}/{name}" for name, found in named if _ended(f"{parent}/{name}", found)]
+    return sorted(paths, key=_modified, reverse=True)
+
+
+def sweep(target: str) -> int:
+    """Finish what was interrupted, and remove what ended writers of ``target`` left; return how many folders."""
+    settle(target)
+    found = leftovers(target)
+    for path in found:
+        remove_tree(path)
+    record = _record_path(target)
+    noted = _load(record)
+    if noted is not None and os.path.lexists(target) and not _waiting(target, noted):
+        _unlink(record)
+    return len(found)
+
+
+def is_abandoned(path: str) -> bool:
+    """Return whether ``path`` is a folder that an ended writer was building."""
+    found = STAGED.fullmatch(os.path.basename(path))
+    return found is not None and _ended(path, found)
+
+
+def exchange(staged: str, target: str, *, durable: bool) -> None:
+    """Let ``staged`` take the name ``target``, and remove what bore it."""
+    old = _swap(staged, target)
+    if durable:
+        sync_folder(os.path.dirname(target))
+    if old is not None:
+        remove_tree(old)
+    _ours.difference_update((staged, old))
+
+
+def settle_all(folder: str) -> None:
+    """Finish every interrupted exchange in ``folder``."""
+    for name in os.listdir(folder):
+        noted = _load(f"{folder}/{name}") if name.startswith(OURS) and name.endswith(EXCHANGE) else None
+        if noted is not None:
+            settle(f"{folder}/{noted[0]}")
+
+
+def settle(target: str) -> bool:
+    """Finish an exchange that ended between its two renames; return whether there was one.
+
+    Nothing happens while something bears the name ``target``.
+    """
+    if os.path.lexists(target):
+        return False
+    noted = _load(_record_path(target))
+    if noted is None:
+        return False
+    parent = os.path.dirname(target)
+    for name in noted[1:]:  # the new folder, which is complete; else back to the old one
+        try:
+            os.rename(f"{parent}/{name}", target)
+            break
+        except OSError:
+            pass  # somebody else was faster, or we may not write here
+    return os.path.lexists(target)
+
+
+def _swap(staged: str, target: str) -> str | None:
+    """Exchange the names; return where what bore the name ``target`` is now, None if nothing did."""
+    if not os.path.lexists(target):
+        try:
+            os.rename(staged, target)
+            return None
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    return staged if _exchange_names(staged, target) else _rename_twice(staged, target)
+
+
+def _exchange_names(first: str, second: str) -> bool:
+    """Exchange two names in one step; return False where the system cannot."""
+    call = _renameat2()
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), second)
+
+
+@cache
+def _renameat2() -> Any:
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return None
+    call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return call
+
+
+def _rename_twice(staged: str, target: str) -> str:
+    parent, record = os.path.dirname(target), _record_path(target)
+    old = f"{staged.removesuffix('.new')}.old"
+    _ours.add(old)
+    _note(record, [os.path.basename(path) for path in (target, staged, old)])
+    try:
+        os.rename(target, old)
+        try:
+            os.rename(staged, target)
+        except FileNotFoundError:
+            if not os.path.lexists(target):  # else a reader has finished the exchange for us
+                raise
+        except BaseException:
+            os.rename(old, target)
+            raise
+    finally:
+        if os.path.lexists(target):
+            _unlink(record)
+    sync_folder(parent)
+    return old
+
+
+def _mark(target: str) -> str:
+    return hashlib.blake2b(os.fsencode(os.path.basename(target)), digest_size=8).hexdigest()
+
+
+def _record_path(target: str) -> str:
+    return f"{os.path.dirname(target)}/{OURS}{_mark(target)}{EXCHANGE}"
+
+
+def _note(record: str, names: list[str]) -> None:
+    temporary = f"{os.path.dirname(record)}/{temporary_name()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+    try:
+        write_all(descriptor, memoryview(json.dumps(names).encode()))
+        os.fsync(descriptor)  # the renames that follow must not reach the disk before it
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, record)
+
+
+def _load(record: str) -> list[str] | None:
+    try:
+        with open(record, "rb") as file:
+            names = json.loads(file.read(8192))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(names, list) or len(names) != 3 or not all(isinstance(name, str) for name in names):
+        return None
+    known: list[str] = names
+    return known if "/" not in known[0] and all(STAGED.fullmatch(name) for name in known[1:]) else None
+
+
+def _waiting(target: str, noted: list[str]) -> bool:
+    """Return whether the writer that noted an exchange still lives."""
+    parent = os.path.dirname(target)
+    return any(os.path.lexists(f"{parent}/{name}") and not is_abandoned(f"{parent}/{name}") for name in noted[1:])
+
+
+def _ended(path: str, found: re.Match[str]) -> bool:
+    if found[1] != host_mark():
+        return time.time() - max((_modified(folder) for folder, _, _ in os.walk(path)), default=0.0) > WEEK
+    pid = int(found[2])
+    return path not in _ours if pid == os.getpid() else not lives(pid)
+
+
+def _modified(path: str) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder with all that it holds, or a link (not what it points to); others may do so at the same time."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        _unlink(path)
+        return
+    while os.path.isdir(path):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            pass  # somebody else removes it too

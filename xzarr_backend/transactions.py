@@ -1,0 +1,239 @@
+"""Writes that hold together: replacing a node, growing several arrays, and mending what a killed writer left.
+
+Imports appending, pending, journal and the rows below. Invariant: whenever a writer ends, by an error or a kill, every
+reader finds the state before the write or the one after it; `recover` turns what is left into one of the two.
+The protocol: docs/adr/0004-commit-protocol.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .appending import change_of, finish, undo
+from .errors import RegionError
+from .journal import has_journal
+from .nodes import place_of
+from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
+from .spec import JSON
+from .stores.base import Store
+from .stores.files import host_mark, lives
+from .stores.local import LocalStore
+
+__all__ = ["Append", "Replacement", "pending_shapes", "recover", "replaced_node"]
+
+SWEEP_SECONDS = 0.5  # a store of millions of files is not searched whole before each write
+WEEK = 7 * 86_400.0  # seconds after which the append of another host is nobody's
+
+_ours: set[str] = set()  # the appends that this process has begun and not ended
+
+
+# --- replacing a node -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Replacement:
+    """A node that is being built to take another one's place. Build it at ``path`` of ``store``, then `commit`.
+
+    It pickles, so that the last task of a graph may commit it.
+    """
+
+    store: Store
+    path: str
+    staged: str | None = None  # the folder being built, and the folder it will replace
+    target: str = ""
+    keep: bool = False
+
+    @classmethod
+    def begin(cls, store: Store, path: str, *, resume: bool = False) -> Replacement:
+        """Return where to build what will replace the node at ``path``.
+
+        On a local store, that is a hidden folder beside it. Elsewhere it is the place itself: what is stored there is
+        deleted now, which is not atomic. ``resume``: go on with what a killed writer had begun, if that kept a journal.
+        """
+        store.check_writable()
+        if not isinstance(store, LocalStore):
+            if not (resume and has_journal(store, path)):
+                store.delete_prefix(f"{path}/" if path else "")
+            return cls(store, path)
+        from .stores import exchange
+
+        target = store.folder(path)
+        begun = _begun(target) if resume else None
+        staged = exchange.adopt(target, begun) if begun else exchange.stage(target)
+        exchange.sweep(target)
+        return cls(LocalStore(staged, durable=store.durable), "", staged, target, resume)
+
+    def commit(self) -> None:
+        """Let the new node take the old one's place, and remove the old one."""
+        if self.staged is not None:
+            from .stores.exchange import exchange
+
+            assert isinstance(self.store, LocalStore)
+            exchange(self.staged, self.target, durable=self.store.durable)
+
+    def abort(self) -> None:
+        """Remove what was built; with ``resume`` it stays, hidden, for the next writer that resumes."""
+        if self.staged is not None:
+            from .stores import exchange
+
+            (exchange.release if self.keep else exchange.discard)(self.staged)
+
+
+def _begun(target: str) -> str | None:
+    from .stores.exchange import leftovers
+
+    return next((path for path in leftovers(target) if has_journal(LocalStore(path), "")), None)
+
+
+@contextmanager
+def replaced_node(store: Store, path: str, *, resume: bool = False) -> Iterator[tuple[Store, str]]:
+    """Yield (store, path) to build the node that replaces the one at ``path``, which happens at the end.
+
+    On a local store the old node stays as it is until the two are exchanged in one step; an error leaves it as it was.
+    On other stores it is deleted first. ``resume``: see `Replacement.begin`.
+    """
+    replacement = Replacement.begin(store, path, resume=resume)
+    try:
+        yield replacement.store, replacement.path
+    except BaseException:
+        replacement.abort()
+        raise
+    replacement.commit()
+
+
+# --- growing several arrays -------------------------------------------------------------------------------------------
+
+
+class Append:
+    """Several arrays of one group that grow together. `begin` it, store the new chunks, then `commit` or `rollback`.
+
+    Until `commit` no document changes. It pickles, so that the last task of a graph may commit it.
+    """
+
+    def __init__(self, store: Store, path: str, record: Record) -> None:
+        self.store, self.path, self.record = store, path, record
+
+    @classmethod
+    def begin(
+        cls,
+        store: Store,
+        group_path: str,
+        old: Mapping[str, tuple[int, ...]],
+        new: Mapping[str, tuple[int, ...]],
+        *,
+        resume: bool = False,
+    ) -> Append:
+        """Note that the arrays of ``new`` (by name) grow from their ``old`` to their ``new`` shapes.
+
+        Arrays that ``old`` does not name are created by this append. ``resume``: take over the same append of a killed
+        writer with what it had stored. Raise `RegionError` while another append is under way, or where an array does
+        not have its ``old`` shape.
+        """
+        store.check_writable()
+        left = load_record(store, group_path)
+        if left is not None and resume and not _is_alive(left, force=True) and _same(left, old, new):
+            record = {**left, "owner": _owner()}
+            store.set(record_key(group_path), format_record(record))
+        else:
+            recover(store, group_path, force=resume)
+            changes = {name: change_of(store, group_path, name, old.get(name), shape) for name, shape in new.items()}
+            record = {"id": os.urandom(8).hex(), "owner": _owner(), "state": WRITING, "arrays": changes}
+            if not store.set_if_absent(record_key(group_path), format_record(record)):
+                raise _under_way(store, group_path)
+        _ours.add(record["id"])
+        return cls(store, group_path, record)
+
+    def commit(self, grow: Callable[[], None] | None = None) -> None:
+        """Let the arrays have their new shapes, now that every chunk is stored.
+
+        ``grow`` writes what else is to change with them, arrays first and consolidated metadata last; the shapes are
+        written here where it does not. Its failure rolls the append back and is raised.
+        """
+        try:
+            self._set_state(STORED)
+            if grow is not None:
+                grow()
+            finish(self.store, self.path, self.record)
+        except BaseException as error:
+            try:
+                self.rollback()
+            except Exception as more:
+                error.add_note(f"the append could not be undone now, the next writer will do it: {more}")
+            raise
+        finally:
+            _ours.discard(self.record["id"])
+
+    def rollback(self) -> None:
+        """Restore the old shapes, and remove what was stored beyond them."""
+        try:
+            stored = load_record(self.store, self.path)
+            if stored is None or stored.get("state") != WRITING:  # on a full disk nothing can be stored anew
+                self._set_state(WRITING)
+            undo(self.store, self.path, self.record)
+        finally:
+            _ours.discard(self.record["id"])
+
+    def _set_state(self, state: str) -> None:
+        self.store.set(record_key(self.path), format_record({**self.record, "state": state}))
+
+
+def recover(store: Store, group_path: str, *, force: bool = False) -> None:
+    """Mend what a killed writer left at ``group_path``: finish or undo its append, remove its temporary files.
+
+    An append whose chunks are all stored is finished, any other is undone (and its journal removed). Nothing happens
+    to one whose writer lives; of a writer on another host that is assumed for a week, unless ``force`` says that it
+    has ended.
+    """
+    store.check_writable()
+    store.settle(group_path)
+    if isinstance(store, LocalStore):
+        _sweep(store, group_path)
+    record = load_record(store, group_path)
+    if record is None or _is_alive(record, force):
+        return
+    if record["state"] == STORED:
+        finish(store, group_path, record)
+    else:
+        undo(store, group_path, record)
+
+
+def _sweep(store: LocalStore, path: str) -> None:
+    from .stores import exchange
+
+    exchange.sweep(store.folder(path))
+    store.sweep(f"{path}/" if path else "", seconds=SWEEP_SECONDS)
+
+
+def _owner() -> dict[str, JSON]:
+    return {"host": host_mark(), "pid": os.getpid(), "time": time.time()}
+
+
+def _is_alive(record: Record, force: bool) -> bool:
+    owner = record.get("owner") or {}
+    if owner.get("host") != host_mark():
+        return not force and time.time() - owner.get("time", 0.0) < WEEK
+    if owner.get("pid") == os.getpid():
+        return record.get("id") in _ours
+    return lives(owner.get("pid", 0))
+
+
+def _same(record: Record, old: Mapping[str, tuple[int, ...]], new: Mapping[str, tuple[int, ...]]) -> bool:
+    def shapes(side: str) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(c[side]["shape"]) for name, c in record["arrays"].items() if c[side] is not None}
+
+    grown = {name: tuple(shape) for name, shape in new.items() if name in old}
+    before = {name: tuple(shape) for name, shape in old.items() if name in new}
+    same_arrays = record["state"] == WRITING and set(record["arrays"]) == set(new)
+    return same_arrays and (shapes("old"), shapes("new")) == (before, grown)
+
+
+def _under_way(store: Store, path: str) -> RegionError:
+    return RegionError(
+        "another append to this group is under way",
+        where=place_of(store, path),
+        hint="wait for it; if its writer has ended on another host, call recover(store, path, force=True)",
+    )

@@ -1,0 +1,170 @@
+"""The stored group that a dataset is written into: what is there already, and making what is not.
+
+Imports xarray, group, opening, xarray_store and the rows below. Invariant: finding a target writes nothing; a group is
+created with all its parents, and never over something that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import xarray as xr
+from xarray import conventions
+
+from .array import Array, Options
+from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError
+from .group import Group
+from .nodes import GROUP, place_of
+from .opening import open_node
+from .spec import JSON
+from .stored_documents import store_document, store_new_document
+from .stores.base import Request, Store
+from .xarray_dimensions import PhonyDimensions
+from .xarray_store import GroupStore, Reading
+
+NODES = ("zarr.json", ".zarray", ".zgroup")
+
+
+class Target(NamedTuple):
+    """A group by its place in a store. ``group`` is None where it is to be created."""
+
+    store: Store
+    path: str
+    zarr_format: int
+    group: Group | None
+    arrays: Mapping[str, Array]
+
+    @property
+    def where(self) -> str:
+        """How errors name the group."""
+        return place_of(self.store, self.path)
+
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Return the dimensions of the arrays that are there."""
+        return {name: variable.dims for name, variable in self.variables(self.arrays).items()}
+
+    def variables(self, names: Iterable[Hashable]) -> dict[str, xr.Variable]:
+        """Return arrays as variables, not decoded and not read."""
+        arrays = {str(name): self.arrays[str(name)] for name in names}
+        if not arrays:
+            return {}
+        return GroupStore(
+            arrays, {}, self.zarr_format, self.where, Reading(PhonyDimensions(), strict=True), lambda: None
+        ).get_variables()
+
+    def decoded(self, names: Iterable[Hashable]) -> dict[Hashable, xr.Variable]:
+        """Return arrays as decoded variables, whose encoding is the one to write with."""
+        found, _, _ = conventions.decode_cf_variables(self.variables(names), {})
+        return dict(found)
+
+    def coordinate(self, name: Hashable) -> xr.Variable:
+        """Return one decoded variable; raise `MemberNotFoundError` where it is not there."""
+        if name not in self.arrays:
+            raise MemberNotFoundError(f"no array {name!r} is stored", where=self.where)
+        return self.decoded([name])[name]
+
+
+def new_target(store: Store, path: str, zarr_format: int | None) -> Target:
+    """Return the target for a group that is created, whatever is there now."""
+    return Target(store, path, zarr_format or 3, None, {})
+
+
+def find_target(
+    store: Store, path: str, mode: str, consolidated: bool | None, zarr_format: int | None, write_empty_chunks: bool
+) -> Target:
+    """Return what ``mode`` finds at ``path``.
+
+    Raises `NodeExistsError` for "w-" where a node is there, `NodeNotFoundError` for "r+" where none is.
+    """
+    if mode == "w-":
+        refuse_existing(store, path)
+        return new_target(store, path, zarr_format)
+    try:
+        group = _open_group(store, path, consolidated if mode == "r+" else False)
+    except NodeNotFoundError:
+        if mode == "r+":
+            raise
+        refuse_existing(store, path)
+        return new_target(store, path, zarr_format)
+    if zarr_format not in (None, group.zarr_format):
+        raise MetadataError(
+            f"the group is of Zarr v{group.zarr_format}, not v{zarr_format}",
+            where=place_of(store, path),
+            hint='leave zarr_format out, or replace the group with mode="w"',
+        )
+    return target_of(group, write_empty_chunks)
+
+
+def target_of(group: Group, write_empty_chunks: bool) -> Target:
+    """Return the target that an open group is."""
+    options = Options(writable=True, write_empty_chunks=write_empty_chunks)
+    arrays = {name: Array(group.store, array.path, array.spec, options) for name, array in group.arrays()}
+    return Target(group.store, group.path, group.zarr_format, group, arrays)
+
+
+def _open_group(store: Store, path: str, consolidated: bool | None) -> Group:
+    options = Options(writable=True)
+    if path and consolidated is not False:
+        try:
+            root: Any = open_node(store, "", options, kind=GROUP, consolidated=consolidated)
+        except NodeNotFoundError:
+            root = None
+        if root is not None and root.consolidated:
+            found = root[path]
+            if isinstance(found, Group):
+                return found
+    group = open_node(store, path, options, kind=GROUP, consolidated=None if path else consolidated)
+    assert isinstance(group, Group)
+    return group
+
+
+def refuse_existing(store: Store, path: str) -> None:
+    """Raise `NodeExistsError` where a node is stored at ``path``."""
+    prefix = f"{path}/" if path else ""
+    if any(raw is not None for raw in store.get_many([Request(prefix + name) for name in NODES])):
+        raise NodeExistsError(
+            "a node is stored here already",
+            where=place_of(store, path),
+            hint='use mode="w" to replace it, or mode="a" to add to it',
+        )
+
+
+# --- creating ----------------------------------------------------------------------------------------------------------
+
+
+def group_documents(path: str, attributes: Mapping[str, JSON], zarr_format: int) -> dict[str, JSON]:
+    """Return the documents of a new group, by key."""
+    prefix = f"{path}/" if path else ""
+    if zarr_format == 3:
+        return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}}
+    documents: dict[str, JSON] = {f"{prefix}.zgroup": {"zarr_format": 2}}
+    if attributes:
+        documents[f"{prefix}.zattrs"] = dict(attributes)
+    return documents
+
+
+def create_parents(store: Store, path: str, zarr_format: int) -> None:
+    """Create the groups above ``path`` that are not there; raise `NodeExistsError` where an array is in the way."""
+    parts = path.split("/")[:-1] if path else []
+    for depth in range(len(parts) + bool(path)):
+        parent = "/".join(parts[:depth])
+        prefix = f"{parent}/" if parent else ""
+        found = store.get_many([Request(prefix + name) for name in NODES])
+        if found[1] is not None or (found[0] is not None and b'"array"' in bytes(found[0]) and _is_array(store, parent)):
+            raise NodeExistsError(
+                f"an array is stored here, below which no group {path!r} can lie", where=place_of(store, parent)
+            )
+        if found[0] is None and found[2] is None:
+            for key, document in group_documents(parent, {}, zarr_format).items():
+                store_new_document(store, key, document)
+
+
+def _is_array(store: Store, path: str) -> bool:
+    return isinstance(open_node(store, path, Options(), consolidated=False), Array)
+
+
+def store_documents(store: Store, documents: Mapping[str, JSON]) -> None:
+    """Store all ``documents``, in their order."""
+    for key, document in documents.items():
+        store_document(store, key, document)

@@ -36,7 +36,9 @@ CREATING = {
     "attributes": None,
     "chunk_key_encoding": None,
     "zarr_format": 3,
+    "profile": None,
     "write_empty_chunks": False,
+    "durable": False,
     "overwrite": False,
     "storage_options": None,
 }
@@ -49,6 +51,7 @@ SIGNATURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"store": ..., "path": ""},
         {"attributes": None, "zarr_format": 3, "overwrite": False, "storage_options": None},
     ),
+    "consolidate_metadata": ({"store": ..., "path": ""}, {}),
     "from_zarr": (
         {"store": ..., "component": None},
         {"chunks": None, "storage_options": None, "name": None, "inline_array": True},
@@ -67,9 +70,11 @@ ARRAY, ARRAY_METHODS, GROUP, GROUP_METHODS = (
     for names in (
         "shape dtype ndim size nbytes chunks shards fill_value attrs dimension_names zarr_format order codecs filters "
         "compressors serializer nchunks info store path name oindex vindex blocks",
-        "nchunks_stored nbytes_stored explain __array__ __len__ __getitem__ __setitem__ __dask_tokenize__",
+        "nchunks_stored nbytes_stored explain resize append close __array__ __len__ __getitem__ __setitem__ "
+        "__dask_tokenize__",
         "attrs store path name zarr_format info",
-        "arrays groups members tree keys values items get __getitem__ __contains__ __iter__ __len__",
+        "arrays groups members tree create_array create_group require_group consolidate keys values items get "
+        "__getitem__ __delitem__ __contains__ __iter__ __len__",
     )
 )
 

@@ -39,11 +39,13 @@ _LAZY = {
     "open_mfdataset": ".xarray_opening",
     "open_zarr": ".xarray_opening",
     "plan_writes": ".dask_writer",
+    "to_zarr": ".saving",
 }
 
 if TYPE_CHECKING:
     from .dask_array import from_zarr
     from .dask_writer import plan_writes
+    from .saving import to_zarr
     from .xarray_opening import open_dataset, open_datatree, open_mfdataset, open_zarr
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "open_zarr",
     "plan_writes",
     "register_codec",
+    "to_zarr",
 ]
 
 

@@ -1,6 +1,6 @@
 """The documents and chunks of arrays that grow together: what changes, and how it is finished or undone.
 
-Imports array, journal, pending and the rows below. Invariant: `finish` and `undo` may be interrupted anywhere and done
+Imports array, changing, journal, pending and the rows below. Invariant: `finish` and `undo` may be cut off anywhere and done
 again; the note in the group goes last, so that until then readers use the sizes that it tells.
 """
 
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from .array import Array, Options
-from .chunk_grids import format_chunk_grid
+from .changing import clear_beyond, resized_spec
 from .errors import NodeNotFoundError, RegionError, XzarrError
 from .formats.documents import format_json, parse_json
 from .formats.v2 import parse_array_v2
@@ -46,7 +45,7 @@ def change_of(store: Store, group: str, name: str, old: Any, new: tuple[int, ...
     before, after = {"shape": list(old)}, {"shape": list(new)}
     if not spec.chunk_grid.regular:
         before["chunk_grid"] = document["chunk_grid"]
-        after["chunk_grid"] = format_chunk_grid(spec.chunk_grid.resized(new))
+        after["chunk_grid"] = resized_spec(spec, tuple(new)).document["chunk_grid"]
     return {"old": before, "new": after}
 
 
@@ -83,15 +82,9 @@ def undo(store: Store, path: str, record: Record) -> None:
     for name, fields in before.items():
         if fields is None:
             store.delete_prefix(f"{_member(path, name)}/")
-    beyond = [
-        Beyond(_grown_array(store, _member(path, name), record["arrays"][name]["new"]), tuple(fields["shape"]))
-        for name, fields in before.items()
-        if fields is not None
-    ]
-    for part in beyond:
-        part.delete()
-    for part in beyond:  # after that, because a full disk has room again
-        part.clear()
+        else:
+            grown = _grown_array(store, _member(path, name), record["arrays"][name]["new"])
+            clear_beyond(grown, tuple(fields["shape"]))
     remove_journal(store, path)  # the objects that it lists are gone
     _forget(store, path)
 
@@ -154,35 +147,3 @@ def _grown_array(store: Store, path: str, fields: Fields) -> Array:
     if document is None:
         raise XzarrError("the array of an unfinished append is missing", where=place_of(store, path))
     return Array(store, path, _spec(store, path, patched(document, fields)), Options(writable=True))
-
-
-class Beyond(NamedTuple):
-    """What of an ``array`` lies beyond its ``old`` shape: there, a later growth has to show the fill value."""
-
-    array: Array
-    old: tuple[int, ...]
-
-    def delete(self) -> None:
-        """Delete the objects that begin beyond the old shape."""
-        grid, store = self.array.spec.chunk_grid, self.array.store
-        for dim, length in enumerate(self.old):
-            first = grid[dim].find(length) + self._cuts(dim) if length < grid[dim].length else grid[dim].count
-            ranges = [range(first if d == dim else 0, count) for d, count in enumerate(grid.counts)]
-            for coords in product(*ranges):
-                store.delete(self.array.layout.key(coords))
-
-    def clear(self) -> None:
-        """Let the elements beyond the old shape be the fill value in the objects that it cuts."""
-        for dim, length in enumerate(self.old):
-            axis = self.array.spec.chunk_grid[dim]
-            if length == axis.length or not self._cuts(dim):
-                continue
-            cut = axis.find(length)
-            end = min(axis.start(cut) + axis.size(cut), axis.length)
-            region = [slice(None)] * self.array.ndim
-            region[dim] = slice(length, end)
-            self.array[tuple(region)] = self.array.layout.fill
-
-    def _cuts(self, dim: int) -> bool:
-        axis, length = self.array.spec.chunk_grid[dim], self.old[dim]
-        return bool(length < axis.length and axis.start(axis.find(length)) < length)

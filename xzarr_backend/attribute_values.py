@@ -8,7 +8,6 @@ exactly those back, and a text such as "NaN" stays a text. See docs/adr/0003-att
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import math
 from collections.abc import Callable, Mapping
@@ -184,7 +183,7 @@ def _decode_at(found: dict[str, Any], pointer: JSON, name: JSON, copied: set[int
             holder = _own(holder, _at(holder, step), copied)
         last = _at(holder, steps[-1])
         holder[last] = _decode(holder[last], name)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError, binascii.Error):
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError):
         pass  # changed by somebody who does not know of the types
 
 

@@ -20,7 +20,7 @@ def cast(values: Any, dtype: np.dtype[Any], where: str) -> Any:
     out of range, NaN and infinity as whole numbers, imaginary parts, times that a coarser unit would round, texts that
     would be cut off, and what has no meaning in ``dtype``.
     """
-    if getattr(values, "dtype", None) == dtype:
+    if isinstance(values, np.ndarray | np.generic) and values.dtype == dtype:
         return np.asarray(values)
     try:
         given = values if dtype.hasobject or dtype.names else np.asarray(values)

@@ -22,6 +22,7 @@ from .chunk_grids import MAX_EDGES, ChunkGrid, EdgedAxis, format_chunk_grid
 from .compat import Reading
 from .consolidating import change_document, update_member
 from .errors import MetadataError, ReadOnlyError, RegionError
+from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
 from .layout import compile_layout
@@ -133,6 +134,7 @@ def append(array: Array, values: Any, axis: int = 0, *, in_parents: bool = True)
     axis = _checked_axis(array, values, axis)
     shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
     grown = replaced(array, resized_spec(array.spec, shape))
+    _check_shape(array, _stored_document(array), old)
     try:
         grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
         store_shape(array, grown.spec, in_parents=in_parents, expected=old)
@@ -143,10 +145,32 @@ def append(array: Array, values: Any, axis: int = 0, *, in_parents: bool = True)
 
 
 def _undo(grown: Array, shape: tuple[int, ...]) -> None:
+    """Remove what a failed append stored, unless the array has grown, by this or another writer."""
     try:
-        clear_beyond(grown, shape)
+        if _stored_document(grown).get("shape") == list(shape):
+            clear_beyond(grown, shape)
     except Exception:
         pass  # the first failure is the one to report, and what is left lies behind the end
+
+
+def _document_key(array: Array) -> str:
+    name = "zarr.json" if array.zarr_format == 3 else ".zarray"
+    return f"{array.path}/{name}" if array.path else name
+
+
+def _stored_document(array: Array) -> Mapping[str, JSON]:
+    key = _document_key(array)
+    raw = array.store.get(key)
+    return array.spec.document if raw is None else parse_json(raw, key.rpartition("/")[2])
+
+
+def _check_shape(array: Array, document: Mapping[str, JSON], expected: tuple[int, ...]) -> None:
+    if document.get("shape") != list(expected):
+        raise RegionError(
+            f"the array has the shape {document.get('shape')} by now, not {expected}: another writer changed it",
+            where=array.where,
+            hint="open the array again, then append",
+        )
 
 
 def _checked_shape(array: Array, shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -203,20 +227,14 @@ def store_shape(
 
     ``expected``: raise `RegionError` where the stored shape is another one, because somebody else changed it.
     """
-    prefix = f"{array.path}/" if array.path else ""
     members = _shape_members(spec)
 
     def change(document: dict[str, JSON]) -> dict[str, JSON]:
-        if expected is not None and document.get("shape") != list(expected):
-            raise RegionError(
-                f"the array has the shape {document.get('shape')} by now, not {expected}: another writer changed it",
-                where=array.where,
-                hint="open the array again, then append",
-            )
+        if expected is not None:
+            _check_shape(array, document, expected)
         return {**document, **members}
 
-    key = f"{prefix}{'zarr.json' if spec.zarr_format == 3 else '.zarray'}"
-    change_document(array.store, key, array.spec.document, change)
+    change_document(array.store, _document_key(array), array.spec.document, change)
     array.adopt(spec)
     if in_parents:
         update_member(array.store, array.path, spec)

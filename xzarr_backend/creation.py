@@ -96,7 +96,7 @@ def create_array(
     return array
 
 
-# --- from keywords to a spec -------------------------------------------------------------------------------------------
+# --- from keywords to a spec -----------------------------------------------------------------------------------------
 
 
 def build_spec(
@@ -236,7 +236,15 @@ def _v2_chain(
         raise UnsupportedError("Zarr v2 has no serializer", hint="give the codec to filters=, or use zarr_format=3")
     if dtype.itemsize is None and not (filters and encodes_objects(filters[0])):
         filters = [Named(f"numcodecs.{default_serializer(dtype).name}", {}), *filters]
+    if dtype.numpy.byteorder == ">" and any(c.name in _NATIVE_ONLY for c in (*filters, *compressors)):
+        raise UnsupportedError(
+            f"data type {dtype.numpy.str} with pcodec or zfpy would be read with swapped bytes by zarr-python",
+            hint="give a little-endian dtype, or use zarr_format=3",
+        )
     return v2_chain(dtype, order, rank, [*filters, *compressors[:-1]], compressors[-1] if compressors else None)
+
+
+_NATIVE_ONLY = frozenset({"numcodecs.pcodec", "numcodecs.zfpy"})  # numcodecs gives their values no byte order
 
 
 def encodes_objects(codec: Named) -> bool:

@@ -7,12 +7,10 @@ until the new one is complete, where the store allows that.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from cloudpickle import Pickler
 
 from .array import Array
 from .creation import create_array
@@ -92,16 +90,17 @@ def plan_writes(obj: Any, store: Any, *args: Any, **keywords: Any) -> WriteRepor
 
     ``obj`` is a dask or NumPy array, or a Dataset, DataArray or DataTree of xarray.
     """
-    checks: dict[str, Any] = {k: keywords.pop(k) for k in ("safe_chunks", "lock_factory") if k in keywords}
+    checks = {name: keywords[name] for name in ("safe_chunks", "lock_factory", "align_chunks") if name in keywords}
+    writes: Sequence[ArrayWrite]
     if is_lazy(obj) or isinstance(obj, np.ndarray):
-        for unused in ("compute", "return_stored"):
-            keywords.pop(unused, None)
-        writes: Sequence[ArrayWrite] = [_planned(obj, store, *args, **keywords)]
+        for elsewhere in ("safe_chunks", "lock_factory", "compute", "return_stored"):
+            keywords.pop(elsewhere, None)
+        writes = [_planned(obj, store, *args, **keywords)]
     else:
         from .xarray_writer import planned_writes
 
         writes = planned_writes(obj, store, *args, **keywords)
-        checks["align_chunks"] = bool(keywords.get("align_chunks"))
+        checks["partial_edges"] = keywords.get("mode") != "r+"
     plans = plan_all(writes, **checks)
     return report_of([(write.array.path, plan) for write, plan in zip(writes, plans, strict=True)])
 
@@ -169,7 +168,7 @@ class Request(NamedTuple):
         prefix = f"{self.path}/" if self.path else ""
         if not store.list_dir(prefix):
             return None
-        if not isinstance(store, LocalStore) and is_lazy(self.data) and reads(self.data, store, self.path):
+        if not isinstance(store, LocalStore) and is_lazy(self.data) and _reads(self.data, store, self.path):
             raise RegionError(
                 "the data come from the array that they are to replace, and this store cannot keep both",
                 where=place_of(store, self.path),
@@ -207,28 +206,13 @@ class Request(NamedTuple):
         return create_array(store, path, overwrite=self.overwrite or self.mode == "w", **keywords)
 
 
-def reads(data: Any, store: Store, path: str) -> bool:
-    """Return whether the dask array ``data`` may come from an array at or below ``path`` of ``store``."""
-    finder = _Finder(io.BytesIO())
-    try:
-        finder.dump(data.dask)
-    except Exception:
-        return True  # a graph that does not pickle cannot be searched to its end
-    below = f"{path}/" if path else ""
-    return any(a.store == store and f"{a.path}/".startswith(below) for a in finder.found)
+def _reads(data: Any, store: Store, path: str) -> bool:
+    """Return whether the dask array ``data`` may still have to be read from at or below ``path`` of ``store``."""
+    import xarray as xr
 
+    from .xarray_sources import reads_from
 
-class _Finder(Pickler):  # type: ignore[misc]
-    """Goes through a graph, as pickling does, and keeps the stored arrays it meets."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self.found: list[Array] = []
-
-    def persistent_id(self, obj: Any) -> Any:
-        if isinstance(obj, Array):
-            self.found.append(obj)
-        return 0 if isinstance(obj, Array | np.ndarray | bytes) else None  # nothing to search in these
+    return reads_from(xr.Variable([f"dim_{axis}" for axis in range(data.ndim)], data), store, path)
 
 
 def _dtype(data: Any) -> Any:

@@ -18,9 +18,9 @@ from .chunk_reading import chunk_error
 from .codecs.sharding import ABSENT, Index
 from .display_text import bytes_text, plain, shape_text
 from .layout import Layout, Shards
-from .plan import Part, plan
+from .plan import Part, permute, plan, within
 from .selection import Selection, parse_basic, split_fields
-from .shard_reading import WHOLE_SHARE, permute, within
+from .shard_reading import WHOLE_SHARE
 from .stores.base import ByteRange
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ requests as that allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
@@ -253,8 +253,8 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
     return [child for child in children if child.found is not None or child.error is not None]
 
 
-def attempt(store: Store, path: str, name: str, find: Callable[[], Found | None]) -> Child:
-    """Return the member ``name`` of the group at ``path`` that ``find`` returns, or its error with the member's place."""
+def attempt(store: Store, path: str, name: str, find: Any) -> Child:
+    """Return the member ``name`` of the group at ``path`` that ``find`` returns, or its error with its place."""
     try:
         return Child(name, find())
     except (MetadataError, UnsupportedError) as error:

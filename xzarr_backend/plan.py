@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .chunk_grids import Axis, ChunkGrid, RegularAxis
-from .selection import Indices, Selection
+from .selection import AxisSelection, Indices, Selection
 
 Piece = slice | Indices
 
@@ -244,3 +244,29 @@ def _group_points(points: list[Indices], axes: list[Axis]) -> list[PointGroup]:
         inside = tuple(index[positions] - axis.start(c) for index, axis, c in zip(points, axes, coords, strict=True))
         groups.append(PointGroup(coords, inside, positions))
     return groups
+
+
+# --- plans within shards ---------------------------------------------------------------------------------------------
+
+
+def within(inside: Sequence[Any], points: tuple[int, ...]) -> Selection:
+    """Return the selection within one shard that the pieces ``inside`` it stand for."""
+    axes: tuple[AxisSelection, ...] = tuple(
+        range(piece.start, piece.stop, piece.step or 1) if isinstance(piece, slice) else piece
+        for piece in inside
+        if piece is not Ellipsis
+    )
+    return Selection(axes, points, ())
+
+
+def permute(selection: Selection, array: Any, order: tuple[int, ...]) -> tuple[Selection, Any]:
+    """Turn a selection within a shard, and the array it reads into or writes from, to another order of dimensions.
+
+    ``order`` is that of a transpose before sharding: dimension i of the inner chunks is dimension ``order[i]`` outside.
+    """
+    axes, points = selection.axes, selection.points
+    rest = [axis for axis in range(len(axes)) if axis not in points]
+    turned = [rest.index(axis) for axis in order if axis not in points]
+    array = array.transpose((0, *(1 + at for at in turned)) if points else order)
+    turned_points = tuple(sorted(order.index(axis) for axis in points))
+    return Selection(tuple(axes[axis] for axis in order), turned_points, ()), array

@@ -17,7 +17,7 @@ from .appending import change_of, finish, undo
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
-from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
+from .pending import FOLDER, STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
 from .spec import JSON
 from .stores.base import Store
 from .stores.files import host_mark, lives
@@ -205,6 +205,7 @@ def _sweep(store: LocalStore, path: str) -> None:
     from .stores import exchange
 
     exchange.sweep(store.folder(path))
+    store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
     store.sweep(f"{path}/" if path else "", seconds=SWEEP_SECONDS)
 
 

@@ -8,7 +8,7 @@ copied as the bytes they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,10 @@ from .chunk_reading import too_large
 from .codecs.empty import is_empty
 from .codecs.sharding import ABSENT, join_shard
 from .errors import ChunkError, XzarrError
-from .executor import run, threads_for
+from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
-from .plan import Part, open_mesh, plan
+from .plan import Part, open_mesh, permute, plan, within
 from .selection import Selection
-from .shard_reading import permute, within
 from .stores.base import Store
 from .stores.files import thread_lock
 
@@ -58,15 +57,19 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
     front = planned.front
     back = None if front is None else tuple(np.argsort(front))
 
-    def work(parts: Iterator[Part]) -> None:
-        for part in parts:
-            key = layout.key(part.coords)
-            try:
-                _write_object(destination, key, part, selection.points, values, back)
-            except Exception as error:
-                raise _not_written(error, destination, part.coords, key) from error
-
     threads = threads_for(planned.nparts, layout.chunk_nbytes)
+    if layout.shards is not None and planned.nparts < thread_budget():
+        threads = 1  # few shards: it is their inner chunks that the threads share
+
+    def work(parts: Iterator[Part]) -> None:
+        with inline() if threads > 1 else nullcontext():
+            for part in parts:
+                key = layout.key(part.coords)
+                try:
+                    _write_object(destination, key, part, selection.points, values, back)
+                except Exception as error:
+                    raise _not_written(error, destination, part.coords, key) from error
+
     run(work, planned.parts(opened=layout.shards is None), planned.nparts, threads)
 
 
@@ -142,7 +145,8 @@ def updater(
     """
     shards = layout.shards if layout.regular else layout.shards_for(shape)
     if shards is None:
-        return _chunk_updater(layout, shape, inside, values if back is None else values.transpose(back), whole, keep_empty)
+        values = values if back is None else values.transpose(back)
+        return _chunk_updater(layout, shape, inside, values, whole, keep_empty)
     selection = within(inside, points)
     if shards.order is not None:
         selection, values = permute(selection, values, shards.order)
@@ -171,31 +175,34 @@ def _chunk_updater(
 
 def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: bool, keep_empty: bool) -> Update:
     sharding, inner = shards.sharding, shards.inner
-    grid = sharding.grid
+    grid, shape = sharding.grid, sharding.chunk.shape
     planned = plan(selection, grid)
     front = planned.front
     back = None if front is None else tuple(np.argsort(front))
 
+    def change(part: Part, chunks: list[Any]) -> None:
+        at = int(np.ravel_multi_index(part.coords, grid.counts)) if grid.counts else 0
+        covered = part.whole or whole  # of a covered shard every inner chunk is covered too
+        picked = _pick(values, part, inner)
+        update = updater(inner, shape, part.inside, selection.points, picked, back, covered, keep_empty)
+        chunks[at] = update(None if covered else chunks[at])
+
     def update(old: Any) -> Any:
-        chunks: list[Any] = [None] * grid.nchunks
-        if old is not None:
-            view = memoryview(old).cast("B")
-            entries = sharding.index_of(view).tolist()
-            chunks = [None if start == ABSENT else view[start : start + nbytes] for start, nbytes in entries]
-        for part in planned.parts(opened=inner.shards is None):
-            at = int(np.ravel_multi_index(part.coords, grid.counts)) if grid.counts else 0
-            covered = part.whole or whole  # of a covered shard every inner chunk is covered too
-            change = updater(
-                inner,
-                sharding.chunk.shape,
-                part.inside,
-                selection.points,
-                _pick(values, part, inner),
-                back,
-                covered,
-                keep_empty,
-            )
-            chunks[at] = change(None if covered else chunks[at])
+        chunks: list[Any] = [None] * grid.nchunks if old is None else _inner_chunks(shards, old)
+
+        def work(parts: Iterator[Part]) -> None:
+            for part in parts:
+                change(part, chunks)
+
+        threads = threads_for(planned.nparts, inner.chunk_nbytes)
+        run(work, planned.parts(opened=inner.shards is None), planned.nparts, threads)
         return None if all(chunk is None for chunk in chunks) else join_shard(sharding, chunks)
 
     return update
+
+
+def _inner_chunks(shards: Shards, shard: Any) -> list[Any]:
+    """Return the encoded inner chunks of a shard, as views of its bytes; None where there is none."""
+    view = memoryview(shard).cast("B")
+    entries = shards.sharding.index_of(view).tolist()
+    return [None if start == ABSENT else view[start : start + nbytes] for start, nbytes in entries]

@@ -1,6 +1,6 @@
 """Which chunks a new array gets: what was asked for, what it had when it was read, or the blocks of its dask array.
 
-Imports errors. Invariant: what is chosen depends on the encoding, the blocks and the keywords alone; a choice that
+Imports xarray (types), array and errors. Invariant: what is chosen depends on the encoding, the blocks and the keywords alone; a choice that
 somebody made explicitly is never changed, only refused.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from .array import Array
 from .errors import ArgumentError, MetadataError, RegionError
 
 Item = int | tuple[int, ...]  # the length of all chunks along a dimension, or of each
@@ -28,11 +29,13 @@ class Chunking(NamedTuple):
 class Policy(NamedTuple):
     """``as_xarray``: choose and refuse as xarray does (``safe_chunks`` True or False, ``align_chunks``).
 
-    ``explicit``: the encoding was given for this write. ``rectilinear``: the format knows chunks of different lengths.
+    ``explicit``: the encoding was given for this write. ``keeps``: inherited chunks do not yield to the blocks.
+    ``rectilinear``: the format knows chunks of different lengths.
     """
 
     as_xarray: bool
     explicit: bool
+    keeps: bool
     rectilinear: bool
 
 
@@ -43,7 +46,7 @@ def choose_chunks(name: Any, variable: xr.Variable, encoding: Mapping[str, Any],
     given = _given(name, variable, encoding.get("chunks"), policy)
     if given is None:
         return Chunking(_from_blocks(name, blocks, policy), shards)
-    if policy.as_xarray or policy.explicit or not blocks:
+    if policy.as_xarray or policy.explicit or policy.keeps or not blocks:
         return Chunking(given, shards)
     if not isinstance(given, tuple) or _fit(given, blocks):
         return Chunking(given, shards)
@@ -170,6 +173,12 @@ def _refuse_rectilinear(key: str, items: Any, name: Any) -> None:
             "which xarray reads but does not write",
             hint=f"safe_chunks='auto' writes it; or clear the encoding: del ds[{name!r}].encoding[{key!r}]",
         )
+
+
+def refuse_stored(name: Any, array: Array) -> None:
+    """Raise `ArgumentError`, as xarray does, where an array that is to be changed has a rectilinear grid."""
+    _refuse_rectilinear("chunks", array.chunks, name)
+    _refuse_rectilinear("shards", array.shards or (), name)
 
 
 def _fit(chunks: tuple[Any, ...], blocks: tuple[tuple[int, ...], ...]) -> bool:

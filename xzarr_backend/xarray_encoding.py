@@ -46,10 +46,11 @@ class NewArray(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """What a call of ``to_zarr`` says about all new arrays; ``as_xarray`` as in `xarray_chunking.Policy`."""
+    """What a call of ``to_zarr`` says about all new arrays; ``as_xarray`` and ``align_chunks`` (which keeps chunks) as in `xarray_chunking.Policy`."""
 
     zarr_format: int
     as_xarray: bool
+    align_chunks: bool
     write_empty_chunks: bool | None
 
 
@@ -72,7 +73,7 @@ def new_array(name: Hashable, variable: xr.Variable, explicit: bool, choices: Ch
     fill = _take_fill_value(variable, attributes, choices.zarr_format)
     encoding = checked_encoding(name, variable.encoding, explicit, choices.zarr_format)
     write_empty = _write_empty(encoding.pop("write_empty_chunks", None), choices.write_empty_chunks)
-    policy = Policy(choices.as_xarray, explicit, choices.zarr_format == 3)
+    policy = Policy(choices.as_xarray, explicit, choices.align_chunks, choices.zarr_format == 3)
     chunking = choose_chunks(name, variable, encoding, policy)
     keywords = {
         "shape": variable.shape,
@@ -209,8 +210,8 @@ def encode_attributes_of(name: Hashable, attributes: Mapping[Any, Any]) -> dict[
     try:
         return encode_attributes({str(key): value for key, value in attributes.items()})
     except MetadataError as error:
-        what = "Invalid attribute in Dataset.attrs." if name is None else f"Invalid attribute of variable {name!r}."
-        raise ArgumentError(f"{what} {error.what}", where=error.where, hint=error.hint) from error
+        where = "the dataset" if name is None else f"variable {name!r}"
+        raise ArgumentError(f"Invalid attribute in Dataset.attrs. {error.what}", where=where, hint=error.hint) from error
 
 
 # --- data types and fill values --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .errors import MetadataError
+from .errors import MetadataError, UnsupportedError
 
 TEXT = np.dtype("O", metadata={"element_type": str})  # how xarray marks objects that are all texts
 
@@ -112,7 +112,9 @@ def encode_text(variable: xr.Variable, name: Hashable, zarr_format: int) -> xr.V
     if not (is_text and as_bytes):
         return variable
     if "_FillValue" in variable.attrs:
-        raise MetadataError(f"variable {name!r}: _FillValue is not yet supported on unicode strings")
+        raise UnsupportedError(
+            f"variable {name!r} has a _FillValue, which is not yet supported on unicode strings stored as characters"
+        )
     encoding = variable.encoding.pop("_Encoding", "utf-8")
     texts = np.asarray(variable.data)
     data = np.array([text.encode(encoding) for text in texts.ravel()], dtype=bytes).reshape(texts.shape)

@@ -1,4 +1,4 @@
-"""What many other implementations wrote is read right: the shared fixtures, with what must be reached in each family."""
+"""What many other implementations wrote is read right: the shared fixtures, and what each family must reach."""
 
 from __future__ import annotations
 

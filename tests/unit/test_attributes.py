@@ -73,7 +73,9 @@ def test_changes_are_stored_at_once(kind: str, zarr_format: int) -> None:
     assert dict(xz.open(store).attrs) == {"only": 1}
     node.attrs.clear()
     assert len(xz.open(store).attrs) == 0
-    assert "only" in repr(pickle.loads(pickle.dumps(create(kind, zarr_format, MemoryStore(), attributes={"only": 1}))).attrs)
+    assert "only" in repr(
+        pickle.loads(pickle.dumps(create(kind, zarr_format, MemoryStore(), attributes={"only": 1}))).attrs
+    )
 
 
 @KINDS
@@ -82,9 +84,9 @@ def test_an_update_is_one_write(kind: str, zarr_format: int) -> None:
     """Any number of changes in one call is one document stored, once."""
     store = CountingStore(MemoryStore())
     node = create(kind, zarr_format, store, attributes={"a": 0})
-    store.calls.clear()
+    store.requests.clear()
     node.attrs.update(a=1, b=2, c=3)
-    assert [call.key for call in store.calls if call.operation == "set"] == [
+    assert [call.key for call in store.requests if call.operation == "set"] == [
         "zarr.json" if zarr_format == 3 else ".zattrs"
     ]
 

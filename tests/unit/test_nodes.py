@@ -229,6 +229,6 @@ def test_arrays_pickle_small(tmp_path: Any) -> None:
 )
 def test_wrong_keywords(keyword: str, value: Any) -> None:
     """A keyword that cannot be is refused with what it can be."""
-    with pytest.raises(xz.XzarrError, match="use one of|known") as caught:
+    with pytest.raises(xz.XzarrError, match=r"use one of|known") as caught:
         xz.open(stored(**{"zarr.json": ARRAY3}), **{keyword: value})
     assert repr(value) in str(caught.value)

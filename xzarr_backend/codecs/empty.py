@@ -25,7 +25,20 @@ def is_empty(chunk: Any, fill_value: Any) -> bool:
         return bool(
             (chunk.reshape(-1).view("V1").reshape(-1, chunk.dtype.itemsize) == fill.reshape(1).view("V1")).all()
         )
-    return bool((chunk.view(bits) == fill.view(bits)).all())
+    while chunk.ndim and len(chunk) == 1:
+        chunk = chunk[0]
+    if not chunk.ndim:
+        return True  # it was the first element
+    return _all_equal(chunk.view(bits), fill.view(bits))
+
+
+def _all_equal(chunk: Any, value: Any) -> bool:
+    """Compare slab by slab: most chunks differ early, and one answer per element of a large chunk is much memory."""
+    rows = max(1, SLAB * len(chunk) // chunk.size)
+    return all(bool((chunk[at : at + rows] == value).all()) for at in range(0, len(chunk), rows))
+
+
+SLAB = 1 << 18  # elements
 
 
 _BITS: dict[int, np.dtype[Any]] = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8")}

@@ -1,12 +1,11 @@
 """Shards: many inner chunks in one object, found through an index.
 
-Imports base, empty and pipeline. Invariant: an index entry is used only after it was checked against the size of its shard,
-so a wrong index is an error and never another chunk's bytes. Source: Zarr v3, "Sharding codec" (ZEP 2).
+Imports base, empty and pipeline. Invariant: an index entry is used only after it was checked against the size of its
+shard, so a wrong index is an error and never another chunk's bytes. Source: Zarr v3, "Sharding codec" (ZEP 2).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -172,13 +171,10 @@ def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Code
 
 def join_shard(sharding: Sharding, chunks: Sequence[Buffer | None]) -> bytes:
     """Return the shard that holds the encoded inner ``chunks`` (C order of the grid; None where there is none)."""
-    index = np.full((math.prod(sharding.grid.counts), 2), ABSENT, "u8")
-    position = sharding.index_nbytes if sharding.index_at_start else 0
-    for place, chunk in enumerate(chunks):
-        if chunk is not None:
-            length = memoryview(chunk).nbytes
-            index[place] = position, length
-            position += length
+    lengths = np.asarray([0 if chunk is None else memoryview(chunk).nbytes for chunk in chunks], "u8")
+    first = sharding.index_nbytes if sharding.index_at_start else 0
+    index = np.stack([np.cumsum(lengths) - lengths + np.uint64(first), lengths], axis=1)
+    index[[chunk is None for chunk in chunks]] = ABSENT
     stored = [chunk for chunk in chunks if chunk is not None]
     encoded = sharding.index_pipeline.encode(index.reshape(*sharding.grid.counts, 2))
     return b"".join([encoded, *stored] if sharding.index_at_start else [*stored, encoded])

@@ -71,14 +71,6 @@ def _data_type(checks: Checks, filters: Sequence[Named]) -> DataType | None:
     return checks.attempt("dtype", lambda: parse_dtype_v2(document, object_codec))
 
 
-def _data_type(checks: Checks, filters: Sequence[Named]) -> DataType | None:
-    document = checks.needed("dtype")
-    if document is None:
-        return None
-    object_codec = filters[0].name.removeprefix(_OWN) if filters else None
-    return checks.attempt("dtype", lambda: parse_dtype_v2(document, object_codec))
-
-
 def _grid(checks: Checks, shape: tuple[int, ...]) -> ChunkGrid | None:
     chunks = checks.required("chunks")
     if "chunks" not in checks.document:

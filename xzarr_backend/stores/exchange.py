@@ -19,15 +19,15 @@ import time
 from functools import cache
 from typing import Any
 
-from .files import EXCHANGE, OURS, host_mark, lives, sync_folder, temporary_name, write_all
+from .files import EXCHANGE, OURS, host_mark, lives, sync_folder, write_all
 
-STAGED = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}-([0-9a-f]{16})\.(new|old)")
+STAGED = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}-([0-9a-f]{16})\.(new|old|tmp)")
 WEEK = 7 * 86_400.0  # seconds without a change after which another host's folder is nobody's
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
-_ours: set[str | None] = set()  # the folders that this process is building
+_ours: set[str] = set()  # the folders that this process is building
 
 
 def stage(target: str) -> str:
@@ -91,13 +91,16 @@ def is_abandoned(path: str) -> bool:
 
 
 def exchange(staged: str, target: str, *, durable: bool) -> None:
-    """Let ``staged`` take the name ``target``, and remove what bore it."""
-    old = _swap(staged, target)
-    if durable:
-        sync_folder(os.path.dirname(target))
-    if old is not None:
-        remove_tree(old)
-    _ours.difference_update((staged, old))
+    """Let ``staged`` take the name ``target``, and remove what bore it; after an error, remove ``staged``."""
+    old: str | None = staged
+    try:
+        old = _swap(staged, target)
+        if durable:
+            sync_folder(os.path.dirname(target))
+    finally:
+        if old is not None and os.path.lexists(target):  # else it may be all that there is
+            remove_tree(old)
+        _ours.discard(staged)
 
 
 def settle_all(folder: str) -> None:
@@ -166,8 +169,9 @@ def _renameat2() -> Any:
 def _rename_twice(staged: str, target: str) -> str:
     parent, record = os.path.dirname(target), _record_path(target)
     old = f"{staged.removesuffix('.new')}.old"
-    _ours.add(old)
-    _note(record, [os.path.basename(path) for path in (target, staged, old)])
+    temporary = f"{staged.removesuffix('.new')}.tmp"
+    _ours.update((old, temporary))
+    _note(record, temporary, [os.path.basename(path) for path in (target, staged, old)])
     try:
         os.rename(target, old)
         try:
@@ -181,6 +185,7 @@ def _rename_twice(staged: str, target: str) -> str:
     finally:
         if os.path.lexists(target):
             _unlink(record)
+        _ours.difference_update((old, temporary))
     sync_folder(parent)
     return old
 
@@ -193,8 +198,7 @@ def _record_path(target: str) -> str:
     return f"{os.path.dirname(target)}/{OURS}{_mark(target)}{EXCHANGE}"
 
 
-def _note(record: str, names: list[str]) -> None:
-    temporary = f"{os.path.dirname(record)}/{temporary_name()}"
+def _note(record: str, temporary: str, names: list[str]) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         write_all(descriptor, memoryview(json.dumps(names).encode()))

@@ -27,6 +27,11 @@ KILLED, FAILED, DONE = 77, 1, 0
 SIZE = 18
 
 
+def is_creation(arguments: Any) -> bool:
+    """Return whether the audit event "open" with these arguments creates a file."""
+    return isinstance(arguments[2], int) and bool(arguments[2] & os.O_CREAT)
+
+
 class Ending:
     """An audit hook that lets the change number ``step`` (from 1) not happen; ``seen`` counts them."""
 
@@ -34,7 +39,7 @@ class Ending:
         self.step, self.how, self.seen = step, how, 0
 
     def __call__(self, event: str, arguments: Any) -> None:
-        creates = event == "open" and isinstance(arguments[2], int) and bool(arguments[2] & os.O_CREAT)
+        creates = event == "open" and is_creation(arguments)
         if not creates and event not in CHANGES:
             return
         self.seen += 1
@@ -107,12 +112,11 @@ def run_scenario(scenario: Scenario, zarr_format: int, how: str, twice: bool = F
 
 def main(name: str) -> None:
     """Print, as JSON, the number of steps by format and way of ending."""
-    counts = {}
-    for zarr_format in (2, 3):
-        for how in ("kill", "fail", "full"):
-            counts[f"v{zarr_format} {how}"] = run_scenario(SCENARIOS[name], zarr_format, how)
-        if name.startswith("overwrite"):
-            counts[f"v{zarr_format} kill, two renames"] = run_scenario(SCENARIOS[name], zarr_format, "kill", twice=True)
+    scenario, counts = SCENARIOS[name], {}
+    for zarr_format, how in ((2, "kill"), (2, "fail"), (3, "kill"), (3, "full")):
+        counts[f"v{zarr_format} {how}"] = run_scenario(scenario, zarr_format, how)
+    if name.startswith("overwrite"):
+        counts["v3 kill, two renames"] = run_scenario(scenario, 3, "kill", twice=True)
     print(json.dumps(counts))
 
 

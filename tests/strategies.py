@@ -15,12 +15,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 import xzarr_backend as xz
+from tests.stores_fakes import ForwardingStore
 from xzarr_backend.formats.documents import format_json
 from xzarr_backend.stores import MemoryStore, Store, open_store
 
 LAYOUTS = ("v2", "v3", "sharded", "nested", "transposed", "rectilinear")
 SELECTIONS = ("basic", "outer", "points", "mask", "blocks")
-STORES = ("memory", "memory", "mapping", "local", "zip")
+STORES = ("memory", "mapping", "remote", "local", "zip")  # "remote": one that is asked for many objects at once
 DTYPES = ("<i4", "<f8", "|u1", "<i2")
 INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 
@@ -234,6 +235,16 @@ DOCUMENTS: dict[str, Callable[..., st.SearchStrategy[dict[str, Any]]]] = {
 }
 
 
+class RemoteStore(ForwardingStore):
+    """A store as remote ones are: many requests at once are cheaper, and nothing tells the version of an object."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.concurrent = True
+
+    get_ranges = Store.get_ranges
+
+
 @contextmanager
 def stored(case: Case, *, write: bool = True) -> Iterator[xz.Array]:
     """Give the array of ``case``, stored and open for writing; without ``write`` nothing but its document is there."""
@@ -250,6 +261,8 @@ def place(kind: str, folder: Path) -> Iterator[Store]:
     """Give an empty store of ``kind``."""
     if kind == "memory":
         yield MemoryStore()
+    elif kind == "remote":
+        yield RemoteStore(MemoryStore())
     elif kind == "mapping":
         yield open_store({}, mode="a")
     else:

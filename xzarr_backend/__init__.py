@@ -33,18 +33,20 @@ __version__ = "0.1.0"
 
 # adapters to xarray and dask load with their first use
 _LAZY = {
+    "convert": ".converting",
     "from_zarr": ".dask_array",
     "open_dataset": ".xarray_opening",
     "open_datatree": ".xarray_opening",
     "open_mfdataset": ".xarray_opening",
     "open_zarr": ".xarray_opening",
-    "plan_writes": ".dask_writer",
+    "plan_writes": ".previewing",
     "to_zarr": ".saving",
 }
 
 if TYPE_CHECKING:
+    from .converting import convert
     from .dask_array import from_zarr
-    from .dask_writer import plan_writes
+    from .previewing import plan_writes
     from .saving import to_zarr
     from .xarray_opening import open_dataset, open_datatree, open_mfdataset, open_zarr
 
@@ -66,6 +68,7 @@ __all__ = [
     "available_codecs",
     "codec_available",
     "consolidate_metadata",
+    "convert",
     "create_array",
     "create_group",
     "from_zarr",

@@ -1,7 +1,8 @@
 """The array that users hold: its facts, and reading by selection.
 
-Imports nodes, layout, selection, reading and the rows below. Invariant: an `Array` is immutable as far as readers can
-see and safe to share between threads; it pickles as its place and its documents, never its data.
+Imports nodes, attributes, changing, layout, reading, writing and the rows below. Invariant: an `Array` is safe to share
+between threads and changes only through `resize`, `append` and its attributes; it pickles as its place and its
+documents, never its data.
 """
 
 from __future__ import annotations

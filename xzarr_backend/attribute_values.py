@@ -33,7 +33,9 @@ def encode_attributes(attributes: Mapping[str, Any]) -> dict[str, JSON]:
     """Return ``attributes`` as JSON; raise `MetadataError` naming the key of what cannot be stored."""
     types: Types = {}
     try:
-        if TYPES in attributes:
+        if isinstance(attributes.get(TYPES), dict):  # read by another tool, which took it for an attribute
+            attributes = decode_attributes(attributes)
+        elif TYPES in attributes:
             raise _refused(TYPES, "this name is kept for the types of other attributes")
         encoded: dict[str, JSON] = _encode_mapping(attributes, "", "", types)
     except RecursionError as error:

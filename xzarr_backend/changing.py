@@ -59,7 +59,7 @@ def check_writable(node: Node) -> None:
     """Raise `ReadOnlyError` unless the node was opened for writing."""
     if not node.options.writable:
         kind = "array" if isinstance(node.spec, ArraySpec) else "group"
-        where = place_of(node.store, node.path)
+        where = f"{node.store.url}, {kind} {node.path!r}" if node.path else node.store.url
         raise ReadOnlyError(f"the {kind} was opened for reading", where=where, hint='open it with mode="r+"')
     node.store.check_writable()
 
@@ -113,7 +113,7 @@ def resize(array: Array, shape: int | Sequence[int], *, in_parents: bool = True)
     """
     check_writable(array)
     shape = _checked_shape(array, shape)
-    old = array.spec
+    old = _stored_spec(array)  # another writer may have grown it
     new = resized_spec(old, shape)
     compile_layout(new, array.path, array.options.allow_codecs)
     shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
@@ -162,6 +162,15 @@ def _stored_document(array: Array) -> Mapping[str, JSON]:
     key = _document_key(array)
     raw = array.store.get(key)
     return array.spec.document if raw is None else parse_json(raw, key.rpartition("/")[2])
+
+
+def _stored_spec(array: Array) -> ArraySpec:
+    document = _stored_document(array)
+    if document == array.spec.document:
+        return array.spec
+    if array.zarr_format == 3:
+        return parse_array_v3(document, array.options.reading)
+    return parse_array_v2(document, array.spec.attributes, array.options.reading)
 
 
 def _check_shape(array: Array, document: Mapping[str, JSON], expected: tuple[int, ...]) -> None:

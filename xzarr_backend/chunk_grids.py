@@ -19,7 +19,7 @@ import numpy.typing as npt
 from .errors import MetadataError, UnsupportedError
 from .spec import JSON, Named
 
-MAX_EDGES = 10_000_000  # explicit edges per axis: what a stranger's document may make us allocate
+MAX_EDGES = 1_000_000  # explicit edges per axis: what a stranger's document may make us allocate
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,24 @@
-"""The command ``xzarr``: looking at stores from a terminal.
+"""The command ``xzarr``: looking at stores from a terminal, and changing them.
 
 Imports click, opening and the rows below; every command loads the rest of what it needs. Invariant: an error of ours
-ends a command with one message and exit status 1, never with a traceback; nothing is written but by ``demo``, and that
-to a temporary folder.
+ends a command with one message and exit status 1, never with a traceback.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from . import __version__
 from .array import Array
+from .cli_convert import COMMANDS
+from .cli_options import print_result, store_command
 from .display_text import bytes_text, plain
 from .errors import XzarrError
 from .opening import open as open_node
 from .opening import open_array, open_group
 from .stored import stored_chunks
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Commands(click.Group):
@@ -37,47 +34,14 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xzarr")
 def main() -> None:
-    """Look at Zarr v2 and v3 stores.
+    """Look at Zarr v2 and v3 stores, and convert them.
 
     STORE is a folder, a .zip archive, or a URL such as s3://bucket/era5.zarr.
     """
 
 
-def _read_options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:
-    """Read ``NAME=VALUE`` pairs; values are JSON where they can be, else text."""
-    options: dict[str, Any] = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{item!r} is not NAME=VALUE")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options or None
-
-
-def _store_command(command: Command) -> Command:
-    """Add what all commands on a store take."""
-    options = click.option(
-        "-o",
-        "--option",
-        "storage_options",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=_read_options,
-        help="An option for the file system of a URL, such as anon=true. May be repeated.",
-    )
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    return click.argument("store")(options(as_json(command)))
-
-
-def _print(shown: Any, facts: dict[str, Any], as_json: bool) -> None:
-    click.echo(json.dumps(facts, indent=2) if as_json else str(shown))
-
-
 @main.command()
-@_store_command
+@store_command
 @click.argument("path", default="")
 @click.option("--stored", is_flag=True, help="Count the stored chunks of an array and their bytes too.")
 def info(store: str, path: str, stored: bool, storage_options: dict[str, Any] | None, as_json: bool) -> None:
@@ -93,11 +57,11 @@ def info(store: str, path: str, stored: bool, storage_options: dict[str, Any] | 
         facts |= {"nchunks_stored": len(sizes), "nbytes_stored": sum(sizes)}
         ratio = f", {node.nbytes / sum(sizes):.3g} times smaller than in memory" if sum(sizes) else ""
         shown.rows.append(("Stored", f"{len(sizes):,} objects, {bytes_text(sum(sizes))}{ratio}"))
-    _print(shown, facts, as_json)
+    print_result(shown, facts, as_json)
 
 
 @main.command()
-@_store_command
+@store_command
 @click.argument("path", default="")
 @click.option("--depth", type=click.IntRange(min=1), help="How many levels to show; all by default.")
 def tree(store: str, path: str, depth: int | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
@@ -106,11 +70,11 @@ def tree(store: str, path: str, depth: int | None, storage_options: dict[str, An
     PATH is its place in STORE, by default the root.
     """
     shown = open_group(store, path, storage_options=storage_options).tree(depth)
-    _print(shown, shown.as_dict(), as_json)
+    print_result(shown, shown.as_dict(), as_json)
 
 
 @main.command()
-@_store_command
+@store_command
 @click.argument("selection", default="...")
 @click.option("-a", "--array", "path", default="", help="The array's path in STORE; by default STORE is the array.")
 @click.option("--limit", type=click.IntRange(min=0), help="How many stored objects to look up.")
@@ -127,7 +91,7 @@ def explain(
     SELECTION is written as in Python, for example "[0, :, 10:20]"; by default it is everything.
     """
     shown = open_array(store, path, storage_options=storage_options).explain(parse_selection(selection), limit)
-    _print(shown, shown.as_dict(), as_json)
+    print_result(shown, shown.as_dict(), as_json)
 
 
 def parse_selection(text: str) -> tuple[Any, ...]:
@@ -162,3 +126,7 @@ def demo() -> None:
     from .demo import run_demo
 
     run_demo(click.echo)
+
+
+for command in COMMANDS:
+    main.add_command(command)

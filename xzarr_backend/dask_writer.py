@@ -1,4 +1,4 @@
-"""`to_zarr` for dask and NumPy arrays, and `plan_writes`: what a write would share, before anything is written.
+"""`to_zarr` for dask and NumPy arrays.
 
 Imports dask at its first use, parallel_writing, creation, opening, transactions, dask_array and the rows below.
 Invariant: an array is created, or found to fit, before its first block is written; with mode "w" the old one stays
@@ -7,7 +7,6 @@ until the new one is complete, where the store allows that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +31,6 @@ from .stores.local import LocalStore
 from .transactions import Replacement
 from .write_locks import LockFactory
 from .write_planning import check_region
-from .write_report import WriteReport, report_of
 
 MODES = ("a", "r+", "w", "w-")
 
@@ -83,40 +81,6 @@ def to_zarr(
             staged.abort()
         raise
     return _stored(request.existing() if staged else write.array, write) if return_stored else done
-
-
-def plan_writes(obj: Any, store: Any, *args: Any, **keywords: Any) -> WriteReport:
-    """Return what `to_zarr` with these arguments would share and how, without writing; raise as it would.
-
-    ``obj`` is a dask or NumPy array, or a Dataset, DataArray or DataTree of xarray.
-    """
-    checks = {name: keywords[name] for name in ("safe_chunks", "lock_factory", "align_chunks") if name in keywords}
-    writes: Sequence[ArrayWrite]
-    if is_lazy(obj) or isinstance(obj, np.ndarray):
-        for elsewhere in ("safe_chunks", "lock_factory", "compute", "return_stored"):
-            keywords.pop(elsewhere, None)
-        writes = [_planned(obj, store, *args, **keywords)]
-    else:
-        from .xarray_writer import planned_writes
-
-        writes = planned_writes(obj, store, *args, **keywords)
-        checks["partial_edges"] = keywords.get("mode") != "r+"
-    plans = plan_all(writes, **checks)
-    return report_of([(write.array.path, plan) for write, plan in zip(writes, plans, strict=True)])
-
-
-def _planned(
-    arr: Any,
-    store: Any,
-    component: str | None = None,
-    storage_options: dict[str, Any] | None = None,
-    region: Any = None,
-    mode: str = "a",
-    *,
-    overwrite: bool = False,
-    **creation: Any,
-) -> ArrayWrite:
-    return Request(arr, store, component, storage_options, region, mode, overwrite, creation).write(arr, None, dry=True)
 
 
 class Request(NamedTuple):

@@ -1,7 +1,7 @@
 """Which objects a long write has finished, so that a second run can go on where a killed one ended.
 
 Imports errors, pending and stores. Invariant: an object is listed only after it was stored (or found to be empty and
-deleted), and a list that was cut short by a kill loses its last lines only: what is not listed is written again.
+deleted), and a list that was cut short by a kill loses its last line only: what is not listed is written again.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .errors import MetadataError, RegionError
+from .errors import RegionError
 from .formats.documents import parse_json
 from .pending import FOLDER
 from .stores.base import Store
@@ -147,16 +147,16 @@ def _load(store: Store, prefix: str, run: str) -> set[str]:
     for name in store.list_dir(prefix):
         if name.startswith(f"{run}-"):
             text = bytes(store.get(f"{prefix}{name}") or b"")
-            found.update(_parse_lines(text, f"{prefix}{name}"))
+            found.update(_parse_lines(text))
     return found
 
 
-def _parse_lines(text: bytes, key: str) -> list[str]:
-    lines = text.split(b"\n")[:-1]  # behind the last line end: nothing, or what a kill cut short
-    try:
-        return [str(json.loads(line)) for line in lines]
-    except ValueError as error:
-        raise MetadataError("the journal is damaged", where=key, hint="begin anew without resume=True") from error
+def _parse_lines(text: bytes) -> Iterator[str]:
+    for line in text.split(b"\n"):
+        try:
+            yield str(json.loads(line))
+        except ValueError:
+            pass  # cut short by a kill or a full disk: what it told of is written again
 
 
 def _format_lines(keys: Iterable[str]) -> bytes:

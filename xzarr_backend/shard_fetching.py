@@ -148,7 +148,8 @@ def _index_range(shard: Shard) -> ByteRange:
 def _keep_index(source: Source, shard: Shard, stamp: Hashable, encoded: Any) -> Index:
     blob, sharding = shard.job.blob, shard.shards.sharding
     index = _checked(source, blob, lambda: sharding.parse_index(encoded, blob.nbytes))
-    source.indexes.put(_cache_key(shard), stamp, index)
+    if stamp is not None or source.store.concurrent:  # elsewhere nothing would tell that the shard was replaced
+        source.indexes.put(_cache_key(shard), stamp, index)
     return index
 
 

@@ -23,7 +23,7 @@ from .stores.base import Store
 from .stores.files import host_mark, lives
 from .stores.local import LocalStore
 
-__all__ = ["Append", "Replacement", "pending_shapes", "recover", "replaced_node"]
+__all__ = ["Append", "Replacement", "can_stage", "pending_shapes", "recover", "replaced_node"]
 
 SWEEP_SECONDS = 0.5  # a store of millions of files is not searched whole before each write
 WEEK = 7 * 86_400.0  # seconds after which the append of another host is nobody's
@@ -51,11 +51,11 @@ class Replacement:
     def begin(cls, store: Store, path: str, *, resume: bool = False) -> Replacement:
         """Return where to build what will replace the node at ``path``.
 
-        On a local store, that is a hidden folder beside it. Elsewhere it is the place itself: what is stored there is
+        Where `can_stage`, that is a hidden folder beside it. Elsewhere it is the place itself: what is stored there is
         deleted now, which is not atomic. ``resume``: go on with what a killed writer had begun, if that kept a journal.
         """
         store.check_writable()
-        if not isinstance(store, LocalStore):
+        if not isinstance(store, LocalStore) or not can_stage(store, path):
             if not (resume and has_journal(store, path)):
                 store.delete_prefix(f"{path}/" if path else "")
             return cls(store, path)
@@ -65,7 +65,10 @@ class Replacement:
         begun = _begun(target) if resume else None
         staged = exchange.adopt(target, begun) if begun else exchange.stage(target)
         exchange.sweep(target)
-        return cls(LocalStore(staged, durable=store.durable), "", staged, target, resume)
+        building = LocalStore(staged, durable=store.durable)
+        if begun:
+            building.sweep()
+        return cls(building, "", staged, target, resume)
 
     def commit(self) -> None:
         """Let the new node take the old one's place, and remove the old one."""
@@ -83,6 +86,15 @@ class Replacement:
             (exchange.release if self.keep else exchange.discard)(self.staged)
 
 
+def can_stage(store: Store, path: str) -> bool:
+    """Return whether the node at ``path`` can be replaced in one step: on a local store whose folder may be renamed."""
+    if not isinstance(store, LocalStore):
+        return False
+    from .stores.exchange import is_exchangeable
+
+    return is_exchangeable(store.folder(path))
+
+
 def _begun(target: str) -> str | None:
     from .stores.exchange import leftovers
 
@@ -93,8 +105,8 @@ def _begun(target: str) -> str | None:
 def replaced_node(store: Store, path: str, *, resume: bool = False) -> Iterator[tuple[Store, str]]:
     """Yield (store, path) to build the node that replaces the one at ``path``, which happens at the end.
 
-    On a local store the old node stays as it is until the two are exchanged in one step; an error leaves it as it was.
-    On other stores it is deleted first. ``resume``: see `Replacement.begin`.
+    Where `can_stage`, the old node stays as it is until the two are exchanged in one step; an error leaves it as it
+    was. Elsewhere it is deleted first. ``resume``: see `Replacement.begin`.
     """
     replacement = Replacement.begin(store, path, resume=resume)
     try:
@@ -181,12 +193,12 @@ class Append:
         self.store.set(record_key(self.path), format_record({**self.record, "state": state}))
 
 
-def recover(store: Store, group_path: str, *, force: bool = False) -> None:
+def recover(store: Store, group_path: str, *, force: bool = False, resume: bool = False) -> None:
     """Mend what a killed writer left at ``group_path``: finish or undo its append, remove its temporary files.
 
     An append whose chunks are all stored is finished, any other is undone (and its journal removed). Nothing happens
     to one whose writer lives; of a writer on another host that is assumed for a week, unless ``force`` says that it
-    has ended.
+    has ended. ``resume``: leave an append that is to be undone to `Append.begin`, which may go on with it.
     """
     store.check_writable()
     store.settle(group_path)
@@ -197,7 +209,7 @@ def recover(store: Store, group_path: str, *, force: bool = False) -> None:
         return
     if record["state"] == STORED:
         finish(store, group_path, record)
-    else:
+    elif not resume:
         undo(store, group_path, record)
 
 

@@ -64,7 +64,7 @@ def plan_blocks(grid: ChunkGrid, region: Region, blocks: Blocks, itemsize: int, 
     objects = math.prod(_touched(axis, bounds) for axis, bounds in zip(grid, given, strict=True))
     shared_before = objects - _alone(grid, given)
     locked = objects - _alone(grid, chosen)
-    within = bool(objects) and any(_misaligned(axis, b[1:-1]).any() for axis, b in zip(grid, chosen, strict=True))
+    within = bool(objects) and any(_between(axis, b).any() for axis, b in zip(grid, chosen, strict=True))
     return WritePlan(
         tuple(_sizes(new, sizes, new is old) for new, old, sizes in zip(chosen, given, blocks, strict=True)),
         objects,
@@ -90,7 +90,7 @@ def _fused(grid: ChunkGrid, given: list[Bounds], itemsize: int, limit: int | Non
     moved = {
         place: snap(axis, bounds)
         for place, (axis, bounds) in enumerate(zip(grid, given, strict=True))
-        if _misaligned(axis, bounds[1:-1]).any()
+        if _between(axis, bounds).any()
     }
     for place in sorted(moved, key=lambda p: _longest(moved[p]) / longest[p]):
         grown = [*longest[:place], _longest(moved[place]), *longest[place + 1 :]]
@@ -131,6 +131,12 @@ def _misaligned(axis: Axis, positions: Bounds) -> npt.NDArray[np.bool_]:
     return inside
 
 
+def _between(axis: Axis, bounds: Bounds) -> npt.NDArray[np.bool_]:
+    """Return which of the inner bounds part two blocks inside an object (beside an empty block there is nothing)."""
+    inner = bounds[1:-1]
+    return _misaligned(axis, inner) & (inner > bounds[0]) & (inner < bounds[-1])
+
+
 def _touched(axis: Axis, bounds: Bounds) -> int:
     start, stop = int(bounds[0]), int(bounds[-1])
     return int(axis.find(stop - 1)) - int(axis.find(start)) + 1 if stop > start else 0
@@ -166,7 +172,7 @@ def check_aligned(grid: ChunkGrid, region: Region, blocks: Blocks, name: str, *,
     ``partial_edges``: the edges of the region itself may lie inside objects (xarray: every mode but "r+").
     """
     for dimension, (axis, piece, sizes) in enumerate(zip(grid, region, blocks, strict=True)):
-        inner = _misaligned(axis, _bounds(piece, sizes)[1:-1])
+        inner = _between(axis, _bounds(piece, sizes))
         if inner.any():
             at = int(np.flatnonzero(inner)[0])
             raise _overlap(name, dimension, at, at + 1, piece, axis)
@@ -179,7 +185,7 @@ def _overlap(name: str, dimension: int, first: int, second: int, piece: slice, a
     where = f"at positions {first} and {second}" if first != second else f"at position {first}"
     stored = f"of {axis.sizes} elements" if isinstance(axis.sizes, int) else "of different lengths"
     return RegionError(
-        f"the stored chunks {stored} along dimension {dimension} of the variable named {name!r} would overlap multiple "
+        f"Specified Zarr chunks {stored} along dimension {dimension} of the variable named {name!r} would overlap multiple "
         f"Dask chunks ({where}, in the region {piece.start}:{piece.stop}): written in parallel they could lose data",
         hint='rechunk the data, choose other encoding["chunks"], or use safe_chunks="auto" or align_chunks=True',
     )

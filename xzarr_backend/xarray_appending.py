@@ -6,7 +6,7 @@ there, and decodes to the values that were given (within the steps of a packed e
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,14 +62,26 @@ def _size(region: slice | None, size: int) -> int:
     return max(stop - start, 0)
 
 
-def check_complete(dims: Mapping[str, Sequence[Hashable]], given: Iterable[Hashable], append_dim: Hashable) -> None:
-    """Raise `RegionError` where stored variables along ``append_dim`` would stay behind the others."""
-    missing = sorted(name for name, along in dims.items() if append_dim in along and name not in set(given))
+def check_complete(
+    dims: Mapping[str, Sequence[Hashable]], given: Mapping[Hashable, xr.Variable], append_dim: Hashable, size: int
+) -> None:
+    """Raise `RegionError` where variables along ``append_dim``, now of ``size``, would differ in size afterwards.
+
+    ``dims``: those of the stored arrays; ``given``: the variables to append.
+    """
+    missing = sorted(name for name, along in dims.items() if append_dim in along and name not in given)
     if missing:
         raise RegionError(
             f"the store has {', '.join(map(repr, missing))} along {append_dim!r}, which the data to append lack: their "
-            f"sizes would differ afterwards",
+            "sizes would differ afterwards",
             hint="append all variables that have this dimension",
+        )
+    new = sorted(str(name) for name, v in given.items() if name not in dims and append_dim in v.dims)
+    if new and size:
+        raise RegionError(
+            f"the data to append have {', '.join(map(repr, new))} along {append_dim!r}, which the store lacks: their "
+            "sizes would differ afterwards",
+            hint="store these variables for what is there first, or leave them out",
         )
 
 

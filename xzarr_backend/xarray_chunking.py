@@ -96,7 +96,7 @@ def _refuse_uneven(name: Any, blocks: Any) -> None:
 
 def _given(name: Any, variable: xr.Variable, chunks: Any, policy: Policy) -> Any:
     """Return the chunks that the encoding names, one item per dimension; "auto" and sizes in bytes as they are."""
-    if chunks is None or (not isinstance(chunks, str | Mapping) and np.size(chunks) == 0 and variable.ndim):
+    if chunks is None or (isinstance(chunks, list | tuple | dict) and not chunks and variable.ndim):
         return None
     if isinstance(chunks, str):
         return _named(name, variable, chunks, policy)

@@ -26,7 +26,7 @@ from .errors import ArgumentError, MetadataError, UnsupportedError
 from .layout import compile_layout
 from .spec import ArraySpec, Named
 from .xarray_chunking import Policy, choose_chunks
-from .xarray_values import encode_text, fits_unit, is_native_time, typed
+from .xarray_values import encode_text, fits_unit, is_time, native_time, typed
 
 DROPPED = frozenset({"source", "original_shape", "preferred_chunks"})  # what readers leave in ``encoding``
 KNOWN = frozenset(
@@ -56,8 +56,12 @@ class Choices(NamedTuple):
 
 def encode_variable(name: Hashable, variable: xr.Variable, zarr_format: int) -> xr.Variable:
     """Return ``variable`` with the values, attributes and data type that are stored; its encoding keeps the rest."""
-    if is_native_time(variable):
-        return fits_unit(name, variable)
+    native = native_time(variable)
+    if native is not None:
+        return fits_unit(name, variable, native)
+    if variable.dtype.kind in "mM" and is_time(variable.encoding.get("dtype")):
+        variable = variable.copy(deep=False)
+        del variable.encoding["dtype"]  # units are given, so numbers are stored: xarray would store them as times
     coders = getattr(conventions, "ZARR_CODERS", None)  # without it, bool becomes int8, as for netCDF
     encoded = conventions.encode_cf_variable(variable, name=name, **({} if coders is None else {"coders": coders}))
     return encode_text(typed(encoded, name), name, zarr_format)
@@ -229,6 +233,8 @@ def _take_fill_value(variable: xr.Variable, attributes: dict[str, Any], zarr_for
 
     In v2 these are one and the same. In v3 ``_FillValue`` stays an attribute; floats are filled with NaN by default.
     """
+    if variable.dtype.kind in "mM":
+        return np.array("NaT", variable.dtype)[()]
     if zarr_format == 2:
         return attributes.pop("_FillValue", None)
     fill = variable.encoding.pop("fill_value", None)

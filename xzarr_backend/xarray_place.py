@@ -37,6 +37,8 @@ class Place:
         path = clean_path(group or "")
         if self._node is not None:
             return _below(self._node, path)
+        if not self.store.supports_consolidated_metadata:
+            consolidated = False  # as in xarray, asking for them is no error: such a store has no need of them
         if consolidated is False or not path:
             node = open_node(self.store, path, self._options, consolidated=consolidated, zarr_format=zarr_format)
         else:
@@ -64,7 +66,8 @@ class Place:
         if not self.store.supports_consolidated_metadata:
             return
         warnings.warn(
-            f"the metadata at {self.store.url} are not consolidated, so that opening takes a request for every array; "
+            "Failed to open Zarr store with consolidated metadata: "
+            f"those at {self.store.url} are not consolidated, so that opening takes a request for every array; "
             "write them with xz.consolidate_metadata(store), or pass consolidated=False (do not look for them) or "
             "consolidated=True (an error where there are none)",
             RuntimeWarning,

@@ -7,7 +7,8 @@ that checks need.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+import warnings
+from collections.abc import Hashable, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +30,10 @@ from .xarray_target import Target
 
 NO_NAME = "__values__"  # how xarray stores the variable None
 MODES = ("w", "w-", "a", "a-", "r+")
+
+
+class UnknownVariableError(MetadataError, KeyError):
+    """Something is said of a variable that is not there."""
 
 
 class Call(NamedTuple):
@@ -139,7 +144,7 @@ def _encoded_coordinates(ds: xr.Dataset, encoding: Mapping[Any, Any]) -> tuple[d
     for name, given in encoding.items():
         if name not in variables:
             close = get_close_matches(str(name), map(str, variables), 1)
-            raise MetadataError(
+            raise UnknownVariableError(
                 f"encoding is given for {name!r}, which is no variable of the dataset",
                 hint=f"did you mean {close[0]!r}?" if close else f"it has {', '.join(map(repr, variables))}",
             )
@@ -188,7 +193,7 @@ def _check_encoding(target: Target, encoding: Mapping[Any, Any], mode: str) -> N
             )
 
 
-def _check_existing(target: Target, variables: Iterable[Hashable], existing: list[Hashable], call: Call) -> None:
+def _check_existing(target: Target, variables: Mapping[Hashable, xr.Variable], existing: list[Hashable], call: Call) -> None:
     new = [name for name in variables if name not in existing]
     if call.mode == "r+" and new:
         raise RegionError(
@@ -205,7 +210,8 @@ def _check_existing(target: Target, variables: Iterable[Hashable], existing: lis
             f"append_dim={call.append_dim!r} does not match any existing dataset dimensions {list(known)}",
             where=target.where,
         )
-    check_complete(dims, variables, call.append_dim)
+    sizes = {dim: n for name, along in dims.items() for dim, n in zip(along, target.arrays[name].shape, strict=True)}
+    check_complete(dims, variables, call.append_dim, sizes[str(call.append_dim)])
 
 
 # --- arrays that are there -----------------------------------------------------------------------------------------------
@@ -245,7 +251,10 @@ def _old_array(
         refuse_stored(name, array)
     given = variable.copy(deep=False)
     given.encoding = dict(stored.encoding)
-    encoded = _encode(name, given, target)
+    with warnings.catch_warnings():
+        # xarray would store these times in another unit than the attributes say; they are refused below
+        warnings.filterwarnings("ignore", "Times can't be serialized faithfully", UserWarning)
+        encoded = _encode(name, given, target)
     data = check_round_trip(name, variable, encoded, raw)
     spec, pieces = array.spec, []
     for dim, length, size in zip(variable.dims, array.shape, variable.shape, strict=True):

@@ -105,6 +105,8 @@ def target_of(group: Group, write_empty_chunks: bool) -> Target:
 
 def _open_group(store: Store, path: str, consolidated: bool | None) -> Group:
     options = Options(writable=True)
+    if not store.supports_consolidated_metadata:
+        consolidated = False
     if path and consolidated is not False:
         try:
             root: Any = open_node(store, "", options, kind=GROUP, consolidated=consolidated)

@@ -126,26 +126,36 @@ def encode_text(variable: xr.Variable, name: Hashable, zarr_format: int) -> xr.V
 # --- native times ------------------------------------------------------------------------------------------------------
 
 
-def is_native_time(variable: xr.Variable) -> bool:
-    """Return whether a time is to be stored as such: it was read so, or the encoding asks for such a data type."""
-    if variable.dtype.kind not in "mM" or "units" in variable.encoding or "units" in variable.attrs:
-        return False
-    wanted = variable.encoding.get("dtype")
+def native_time(variable: xr.Variable) -> np.dtype[Any] | None:
+    """Return the data type that a time is to be stored as, None where CF numbers are stored.
+
+    It was read as one, which its fill value shows, or the encoding asks for one.
+    """
+    encoding = variable.encoding
+    if variable.dtype.kind not in "mM" or "units" in encoding or "units" in variable.attrs:
+        return None
+    fills = (encoding.get("fill_value"), encoding.get("_FillValue"), variable.attrs.get("_FillValue"))
+    for shown in (encoding.get("dtype"), *(getattr(fill, "dtype", None) for fill in fills)):
+        if is_time(shown) and np.dtype(shown).kind == variable.dtype.kind:
+            return np.dtype(shown)
+    return None
+
+
+def is_time(dtype: Any) -> bool:
+    """Return whether an encoding's ``dtype`` is a native time."""
     try:
-        return wanted is not None and np.dtype(wanted).kind == variable.dtype.kind
+        return dtype is not None and np.dtype(dtype).kind in "mM"
     except TypeError:
         return False
 
 
-def fits_unit(name: Hashable, variable: xr.Variable) -> xr.Variable:
-    """Return a native time in the unit of its encoding; raise `MetadataError` where that would lose something."""
-    wanted = np.dtype(variable.encoding["dtype"])
-    if np.datetime_data(wanted)[0] == "generic":
-        wanted = variable.dtype
+def fits_unit(name: Hashable, variable: xr.Variable, wanted: np.dtype[Any]) -> xr.Variable:
+    """Return a native time in the unit of ``wanted``; raise `MetadataError` where that would lose something."""
     found = xr.Variable(variable.dims, variable.data, variable.attrs, variable.encoding)
-    for key in ("dtype", "_FillValue", "calendar"):
+    for key in ("dtype", "_FillValue", "calendar", "fill_value"):
         found.encoding.pop(key, None)
-    if wanted == variable.dtype:
+    found.attrs = {key: value for key, value in variable.attrs.items() if key != "_FillValue"}
+    if np.datetime_data(wanted)[0] == "generic" or wanted == variable.dtype:
         return found
     original = np.asarray(variable.data)
     data = original.astype(wanted)

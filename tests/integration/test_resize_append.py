@@ -220,6 +220,19 @@ def test_an_append_through_a_stale_object_is_refused() -> None:
     assert xz.open(store)[:].tolist() == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_resize_through_a_stale_object_leaves_nothing_behind(layout: str) -> None:
+    """What another writer stored beyond the new shape is deleted, although the object did not know of it."""
+    store = MemoryStore()
+    array = xz.create_array(store, data=np.arange(56).reshape(7, 8) + 100, **LAYOUTS[layout])
+    stale = xz.open_array(store, mode="r+")
+    array.append(np.ones((6, 8)))
+    stale.resize((6, 7))
+    stale.resize((13, 8))
+    assert (stale[6:] == fill_of(layout)).all()
+    np.testing.assert_array_equal(stale[:6, :7], array[:6, :7])
+
+
 def test_read_only_arrays_refuse_changes() -> None:
     """An array opened with mode "r" is not resized and takes no values."""
     store = MemoryStore()

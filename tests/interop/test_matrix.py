@@ -6,7 +6,6 @@ The tests run by data type and loop over codecs and layouts; what fails is liste
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -41,20 +40,25 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in ZARR_WARNINGS]
 
 PEERS = ("zarr", "tensorstore")
 XARRAY_NAMES = {**ATTRIBUTES, "_ARRAY_DIMENSIONS": list(NAMES)}
+# layouts that change keys or combine others: no codec sees them, so others write them with the default codecs only
+OF_KEYS = {"v2 /", "v2 F /", "v3 .", "v3 v2 keys .", "v3 v2 keys /", "v3 shards F"}
 LEAST = {  # combinations; the matrix may grow, and must not shrink without anybody noticing
-    ("zarr", "read"): 5400,
-    ("zarr", "write"): 5300,
-    ("tensorstore", "read"): 1700,
-    ("tensorstore", "write"): 1600,
-    ("zarr2", "read"): 3300,
-    ("zarr2", "write"): 3200,
+    ("zarr", "read"): 6600,
+    ("zarr", "write"): 3300,
+    ("tensorstore", "read"): 2500,
+    ("tensorstore", "write"): 1300,
+    ("zarr2", "read"): 3100,
+    ("zarr2", "write"): 1600,
 }
 
 
 def possible(peer: str, way: str, zarr_format: int, kinds: tuple[Kind, ...] = KINDS) -> Iterator[Combination]:
     """Yield the combinations that a peer can read, or write."""
     for kind in kinds:
-        yield from (one for one in combinations(kind, zarr_format) if gap_of(one, peer, way) is None)
+        for one in combinations(kind, zarr_format):
+            repeated = way == "write" and one.layout in OF_KEYS and one.way.name not in ("none", "default")
+            if not repeated and gap_of(one, peer, way) is None:
+                yield one
 
 
 def fill_array(one: Combination, fill: Any) -> Any:
@@ -111,7 +115,7 @@ def report(problems: list[str], tried: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_others_read_what_we_write(kind: Kind, tmp_path: Path) -> None:
+def test_others_read_what_we_write(kind: Kind, folder: Path) -> None:
     """Every codec and layout of a data type, by the installed zarr-python and tensorstore."""
     for peer in PEERS:
         pytest.importorskip(peer)
@@ -121,18 +125,16 @@ def test_others_read_what_we_write(kind: Kind, tmp_path: Path) -> None:
             peers = [peer for peer in PEERS if gap_of(one, peer, "read") is None]
             if not peers:
                 continue
-            values, fill = write_ours(tmp_path, one)
+            values, fill = write_ours(folder, one)
             tried += len(peers)
-            found = ((peer, problem_of_reading(tmp_path, one, peer, values, fill)) for peer in peers)
+            found = ((peer, problem_of_reading(folder, one, peer, values, fill)) for peer in peers)
             problems += [f"{peer}: {one}: {problem}" for peer, problem in found if problem]
-        shutil.rmtree(tmp_path)
-        tmp_path.mkdir()
     report(problems, tried)
 
 
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_we_read_what_others_write(kind: Kind, peer: str, tmp_path: Path) -> None:
+def test_we_read_what_others_write(kind: Kind, peer: str, folder: Path) -> None:
     """Every codec and layout of a data type, written by the installed zarr-python and tensorstore."""
     pytest.importorskip(peer)
     problems, tried = [], 0
@@ -140,8 +142,8 @@ def test_we_read_what_others_write(kind: Kind, peer: str, tmp_path: Path) -> Non
         for one in possible(peer, "write", zarr_format, (kind,)):
             tried += 1
             try:
-                WRITERS[peer](tmp_path, one)
-                problem = problem_of_ours(tmp_path, one, peer)
+                WRITERS[peer](folder, one)
+                problem = problem_of_ours(folder, one, peer)
             except Exception as error:
                 problem = f"{peer} cannot write it: {type(error).__name__}: {error!s:.400}"
             if problem:
@@ -149,7 +151,7 @@ def test_we_read_what_others_write(kind: Kind, peer: str, tmp_path: Path) -> Non
     report(problems, tried)
 
 
-# --- zarr-python 2.18, in an environment and a process of its own ------------------------------------------------------
+# --- zarr-python 2.18, in an environment and a process of its own ----------------------------------------------------
 
 
 def run_zarr2(way: str, folder: Path, jobs: list[dict[str, Any]]) -> dict[str, str]:
@@ -175,24 +177,24 @@ def job_of(folder: Path, one: Combination) -> dict[str, Any]:
     return {"path": one.path, "values": name, "document": document, "attributes": XARRAY_NAMES, "missing": [2, 4]}
 
 
-def test_zarr2_reads_what_we_write(tmp_path: Path) -> None:
+def test_zarr2_reads_what_we_write(folder: Path) -> None:
     """Every data type, codec and layout of v2, in one process."""
     every = list(possible("zarr2", "read", 2))
     for one in every:
-        write_ours(tmp_path, one)
-    problems = run_zarr2("read", tmp_path, [job_of(tmp_path, one) for one in every])
+        write_ours(folder, one)
+    problems = run_zarr2("read", folder, [job_of(folder, one) for one in every])
     report([f"{one}: {problems[one.path]}" for one in every if one.path in problems], len(every))
 
 
-def test_we_read_what_zarr2_writes(tmp_path: Path) -> None:
+def test_we_read_what_zarr2_writes(folder: Path) -> None:
     """Every data type, codec and layout of v2, in one process."""
     every = list(possible("zarr2", "write", 2))
-    problems = run_zarr2("write", tmp_path, [job_of(tmp_path, one) for one in every])
-    found = [(one, problems.get(one.path) or problem_of_ours(tmp_path, one, "zarr2")) for one in every]
+    problems = run_zarr2("write", folder, [job_of(folder, one) for one in every])
+    found = [(one, problems.get(one.path) or problem_of_ours(folder, one, "zarr2")) for one in every]
     report([f"{one}: {problem}" for one, problem in found if problem], len(every))
 
 
-# --- the matrix itself -------------------------------------------------------------------------------------------------
+# --- the matrix itself -----------------------------------------------------------------------------------------------
 
 
 def test_the_matrix_does_not_shrink(record_property: Any) -> None:
@@ -207,22 +209,28 @@ def test_the_matrix_does_not_shrink(record_property: Any) -> None:
 
 
 def attempts(gap: Gap) -> Iterator[tuple[Combination, str]]:
-    """Yield one combination for each data type, codec and direction that only this row excludes."""
+    """Yield combinations that only this row excludes, one for each of its data types, codecs and directions."""
     seen = set()
     for zarr_format in (gap.zarr_format,) if gap.zarr_format else (2, 3):
         for one in everything(zarr_format):
             for way in (gap.way,) if gap.way else ("read", "write"):
-                others = (other for other in GAPS if other is not gap and counts(other))
-                what = (one.kind.row, one.way.name if gap.codecs else "", way)
-                if gap.excludes(one, gap.peer, way) and what not in seen:
-                    if not any(other.excludes(one, gap.peer, way) for other in others):
-                        seen.add(what)
-                        yield one, way
+                others = [other for other in GAPS if other is not gap and counts(other)]
+                what = (*cell_of(gap, one), way)
+                if what in seen or not gap.excludes(one, gap.peer, way):
+                    continue
+                if not any(other.excludes(one, gap.peer, way) for other in others):
+                    seen.add(what)
+                    yield one, way
+
+
+def cell_of(gap: Gap, one: Combination) -> tuple[str, str]:
+    """Return what a row says of a combination: its data type, its codec, or both."""
+    return one.kind.row if gap.rows else "", one.way.name if gap.codecs else ""
 
 
 @pytest.mark.parametrize("gap", [gap for gap in GAPS if gap.peer in PEERS], ids=lambda gap: f"{gap.peer}: {gap.reason}")
-def test_no_gap_is_out_of_date(gap: Gap, tmp_path: Path) -> None:
-    """What a row of the table excludes does fail, for each of its data types and codecs in one direction or the other."""
+def test_no_gap_is_out_of_date(gap: Gap, folder: Path) -> None:
+    """What a row of the table excludes does fail, for each of its data types and codecs, in one direction at least."""
     pytest.importorskip(gap.peer)
     if not counts(gap) or gap.fatal:
         pytest.skip("the peer is newer" if not gap.fatal else "trying it ends the process")
@@ -230,13 +238,13 @@ def test_no_gap_is_out_of_date(gap: Gap, tmp_path: Path) -> None:
     for one, way in attempts(gap):
         try:
             if way == "read":
-                problem = problem_of_reading(tmp_path, one, gap.peer, *write_ours(tmp_path, one))
+                problem = problem_of_reading(folder, one, gap.peer, *write_ours(folder, one))
             else:
-                WRITERS[gap.peer](tmp_path / "w", one)
-                problem = problem_of_ours(tmp_path / "w", one, gap.peer)
+                WRITERS[gap.peer](folder / "w", one)
+                problem = problem_of_ours(folder / "w", one, gap.peer)
         except Exception as error:
             problem = str(error) or type(error).__name__
-        works[one.kind.row, one.way.name if gap.codecs else ""] += 1 if problem else 0
+        works[cell_of(gap, one)] += 1 if problem else 0
     assert works, "excludes nothing"
     untrue = [what for what, failures in works.items() if not failures]
     assert not untrue, f"can be taken out of the table: {untrue}"

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import LAYOUTS, SELECTIONS, cases, keys_for, places, stored, view_for
+from xzarr_backend import executor
 
 each_pair = pytest.mark.parametrize(
     ("selection", "layout"), [(selection, layout) for selection in SELECTIONS for layout in LAYOUTS]
@@ -78,3 +79,24 @@ def test_array_protocol(layout: str, data: st.DataObject) -> None:
         assert len(rows) == len(case.values)
         for row, expected in zip(rows, case.values, strict=True):
             np.testing.assert_array_equal(row, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(data=st.data())
+def test_on_threads(layout: str, data: st.DataObject) -> None:
+    """Reading and writing give the same on several threads, however small the chunks are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "LEAST_BYTES_PER_ITEM", 0)
+        patch.setattr(executor, "LEAST_BYTES", 0)
+        patch.setattr(executor, "_cores", lambda: 3)
+        case = data.draw(cases(layout, least=1))
+        with stored(case) as array:
+            np.testing.assert_array_equal(array[...], case.values)
+            key = data.draw(keys_for("outer", array))
+            where = places("outer", array, key)
+            np.testing.assert_array_equal(array.oindex[key], case.values.reshape(-1)[where])
+            expected = case.values.copy()
+            new = data.draw(st.integers(0, 99))
+            array.oindex[key] = new
+            expected.reshape(-1)[where] = new
+            np.testing.assert_array_equal(array[...], expected)

@@ -1,4 +1,4 @@
-"""Writers side by side, again and again, and a count of the elements that got lost: ``python -m tests.stress.parallel``.
+"""Writers side by side, again and again, and a count of what got lost: ``python -m tests.stress.parallel``.
 
 Every repetition writes values that are nowhere the fill value, so that an element that somebody overwrote with old
 data is seen. Options: ``--repeat`` (50), ``--seconds`` per scenario (240), ``--only`` scenario names.
@@ -53,7 +53,7 @@ def lost(array: xz.Array, expected: Any) -> int:
     return int((xz.open_array(array.store, array.path)[...] != expected).sum())
 
 
-# --- scenarios: each yields a function that runs one turn and returns the number of lost elements -----------------------
+# --- scenarios: each yields a function that runs one turn and returns the number of lost elements -------------------
 
 
 @contextmanager

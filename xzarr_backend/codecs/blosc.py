@@ -1,6 +1,6 @@
 """The codec ``blosc``, over numcodecs, whose own choice of threads is left alone.
 
-Imports base, libraries and sizes. Invariant: the sizes in the header of a chunk are compared with the chunk and with
+Imports base, libraries, sizes and NumPy. Invariant: the sizes in the header of a chunk are compared with the chunk and with
 the data before the library, which does not check them, sees either.
 Why not blosc2: docs/adr/0001-codec-libraries.md. Source: Zarr v3, "Blosc codec"; the header of c-blosc 1.
 """
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Any
 
+import numpy as np
+
 from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec, wrong_configuration
@@ -19,6 +21,7 @@ from .sizes import MAX_DECODED, Bytes1D, bytes_spec, integer, wrong_size
 
 SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 NAMES = ("lz4", "lz4hc", "blosclz", "snappy", "zlib", "zstd")
+SMALL = 128 * 1024  # bytes: up to here, what the library does to look at memory given to it costs more than a copy
 _header = Struct("<4xI4xI").unpack_from  # decoded size, encoded size
 
 
@@ -45,7 +48,11 @@ def blosc(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
             _check(decoded, encoded, len(data), out.nbytes)
         decompress(data, out)
 
-    return Codec(encode, decode, BytesSpec(None, 1), decode_into)
+    def decode_small_into(data: Buffer, out: Bytes1D) -> None:
+        out[:] = np.frombuffer(decode(data), np.uint8)
+
+    small = expected is not None and expected <= SMALL
+    return Codec(encode, decode, BytesSpec(None, 1), decode_small_into if small else decode_into)
 
 
 def _check(decoded: int, encoded: int, length: int, expected: int | None) -> None:

@@ -298,9 +298,10 @@ def _fit(name: str, values: Flat, dtype: np.dtype[Any]) -> Flat:
     if dtype.kind == "f" or not values.size:
         return values.astype(dtype, copy=False)
     info = np.iinfo(dtype)
+    wide = values.astype("f8") if values.dtype.kind == "f" else values  # float16 has no place for the bounds
     # the bound above as a float is a power of two, and so exact
-    if not bool(np.all((values >= float(info.min)) & (values < float(info.max) + (values.dtype.kind == "f")))):
-        lost = values[~((values >= info.min) & (values <= info.max))][:1]
+    if not bool(np.all((wide >= float(info.min)) & (wide < float(info.max) + (values.dtype.kind == "f")))):
+        lost = values[~((wide >= info.min) & (wide <= info.max))][:1]
         if lost.size:
             raise ChunkError(f"{name} cannot store {lost[0]} as {dtype}: use a larger astype, or fill missing values")
     return values.astype(dtype, copy=False)

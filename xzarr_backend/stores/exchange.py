@@ -30,6 +30,16 @@ _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _ours: set[str] = set()  # the folders that this process is building
 
 
+def is_exchangeable(target: str) -> bool:
+    """Return whether a folder beside ``target`` can be made and take its name: no mount point, no foreign parent."""
+    if os.path.ismount(target):
+        return False
+    parent = os.path.dirname(target)
+    while not os.path.isdir(parent):
+        parent = os.path.dirname(parent)
+    return os.access(parent, os.W_OK | os.X_OK)
+
+
 def stage(target: str) -> str:
     """Make and return an empty hidden folder beside ``target``, after removing what killed writers left there."""
     parent = os.path.dirname(target)
@@ -76,7 +86,7 @@ def sweep(target: str) -> int:
     settle(target)
     found = leftovers(target)
     for path in found:
-        remove_tree(path)
+        _remove(path)
     record = _record_path(target)
     noted = _load(record)
     if noted is not None and os.path.lexists(target) and not _waiting(target, noted):
@@ -99,7 +109,7 @@ def exchange(staged: str, target: str, *, durable: bool) -> None:
             sync_folder(os.path.dirname(target))
     finally:
         if old is not None and os.path.lexists(target):  # else it may be all that there is
-            remove_tree(old)
+            _remove(old)
         _ours.discard(staged)
 
 
@@ -245,6 +255,13 @@ def _unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def _remove(path: str) -> None:
+    try:
+        remove_tree(path)
+    except OSError:
+        pass  # it is hidden, and no reason to fail; the next writer tries again
 
 
 def remove_tree(path: str) -> None:

@@ -35,12 +35,18 @@ def adapt(store: Any, read_only: bool) -> Store | None:
     """Return a store of ours that works with a foreign ``store``, None when it is nothing that is known here."""
     if type(store).__module__.partition(".")[0] == "obstore":
         return ObstoreStore(store, read_only=read_only)
-    if not (inspect.iscoroutinefunction(getattr(store, "get", None)) and hasattr(store, "list_dir")):
+    if not _is_async(store):
         return None
     if type(store).__name__ == "FsspecStore" and hasattr(store, "fs"):
         # its sessions belong to another loop; the same place through our own is simpler, and faster
         return FsspecStore(store.fs, store.path, read_only=read_only or store.read_only)
     return AsyncStore(store, read_only=read_only)
+
+
+def _is_async(store: Any) -> bool:
+    """Return whether ``store`` works as zarr-python's do; one of theirs may be wrapped, so that ``get`` says nothing."""
+    declared = any(base.__module__ == "zarr.abc.store" for base in type(store).__mro__)
+    return declared or (inspect.iscoroutinefunction(getattr(store, "get", None)) and hasattr(store, "list_dir"))
 
 
 class AsyncStore(Store):

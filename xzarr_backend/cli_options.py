@@ -1,0 +1,53 @@
+"""What several commands of ``xzarr`` take and print.
+
+Imports click. Invariant: an option means the same in every command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def read_options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:
+    """Read ``NAME=VALUE`` pairs; values are JSON where they can be, else text."""
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{item!r} is not NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options or None
+
+
+def storage_option(*names: str, of: str) -> Callable[[Command], Command]:
+    """Add an option for the file system of a URL; the last of ``names`` is the keyword."""
+    return click.option(
+        *names,
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=read_options,
+        help=f"An option for the file system of {of}, such as anon=true. May be repeated.",
+    )
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def store_command(command: Command) -> Command:
+    """Add what all commands on a store take."""
+    options = storage_option("-o", "--option", "storage_options", of="a URL")
+    return click.argument("store")(options(json_option(command)))
+
+
+def print_result(shown: Any, facts: dict[str, Any], as_json: bool) -> None:
+    """Print the facts as JSON, or what is shown as text."""
+    click.echo(json.dumps(facts, indent=2) if as_json else str(shown))

@@ -1,0 +1,114 @@
+"""Whether a target may be written at all: where it lies, what lies there, and whether it has room.
+
+Imports stores, journal and the rows below. Invariant: nothing is written here but the deletion that ``overwrite`` asks
+for; a place that holds anything but a Zarr node or an unfinished conversion is never deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+from .display_text import bytes_text
+from .errors import MetadataError, NodeExistsError, UnsupportedError, XzarrError
+from .journal import has_journal
+from .placing import DOCUMENTS
+from .stores.base import Request, Store
+from .stores.local import LocalStore
+from .stores.zip import ZipStore
+
+_NBYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+
+
+def parse_memory(given: int | str) -> int:
+    """Return a number of bytes given as one, or as text such as "256 MiB"; raise `MetadataError`."""
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return given
+    found = _NBYTES.fullmatch(given.strip()) if isinstance(given, str) else None
+    if found is None or not float(found[1]):
+        raise MetadataError(f"memory={given!r:.80} is no number of bytes", hint='give it as 268435456 or "256 MiB"')
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
+
+
+def local_path(store: Store) -> str | None:
+    """Return where a store lies on the local file system, links followed; None for all others."""
+    if isinstance(store, LocalStore):
+        return os.path.realpath(store.root)
+    return os.path.realpath(store.path) if isinstance(store, ZipStore) else None
+
+
+def check_apart(source: Store, target: Store) -> None:
+    """Raise `NodeExistsError` where the two stores are one place, or one lies within the other."""
+    a, b = local_path(source), local_path(target)
+    if source == target or (a is not None and b is not None and _same_file(a, b)):
+        raise NodeExistsError("source and target are the same place", where=target.url, hint="give another target")
+    if a is None or b is None:
+        a, b = source.url.rstrip("/").rpartition("::")[2], target.url.rstrip("/").rpartition("::")[2]
+        if type(source) is not type(target) or source.url != source.url.strip() or "://" not in a:
+            return
+    if f"{a}/".startswith(f"{b}/") or f"{b}/".startswith(f"{a}/"):
+        raise NodeExistsError(
+            "source and target lie within each other", where=f"{a} and {b}", hint="give a target beside the source"
+        )
+
+
+def _same_file(a: str, b: str) -> bool:
+    try:
+        return a == b or os.path.samefile(a, b)
+    except OSError:
+        return False  # one of them does not exist yet
+
+
+def make_place(target: Store, *, resume: bool, overwrite: bool, check_only: bool = False) -> None:
+    """Make sure that the target is empty, or holds the conversion to be resumed; raise `NodeExistsError` otherwise.
+
+    ``overwrite`` deletes a Zarr node or an unfinished conversion. ``check_only``: raise, but delete nothing yet.
+    """
+    unfinished = has_journal(target, "")
+    if unfinished and resume:
+        return
+    names = _names(target)
+    if not names and not unfinished:
+        return
+    if not unfinished and not any(name in DOCUMENTS for name in names):
+        raise NodeExistsError(
+            f"the target is not empty, and holds no Zarr node: {', '.join(names[:5])}",
+            where=target.url,
+            hint="give a new folder: files of others are never deleted here",
+        )
+    if not overwrite:
+        what = "an unfinished conversion lies here" if unfinished else "a node is stored here already"
+        hint = "use resume=True to go on with it, or overwrite=True to replace it" if unfinished else ""
+        raise NodeExistsError(
+            what, where=target.url, hint=hint or "use overwrite=True to replace it, or another target"
+        )
+    if not check_only:
+        target.delete_prefix("")
+
+
+def _names(target: Store) -> list[str]:
+    try:
+        return target.list_dir("")
+    except UnsupportedError:
+        found = target.get_many([Request(name) for name in DOCUMENTS])
+        return [name for name, raw in zip(DOCUMENTS, found, strict=True) if raw is not None]
+
+
+def check_room(target: Store, nbytes: int) -> None:
+    """Raise `XzarrError` where ``nbytes`` are more than the disk of a local target has free."""
+    free = free_space(target)
+    if free is not None and nbytes > free:
+        raise XzarrError(
+            f"the target needs about {bytes_text(nbytes)}, but its disk has only {bytes_text(free)} free",
+            where=target.url,
+            hint="make room, give a target on another disk, or compress more (compressors=)",
+        )
+
+
+def free_space(target: Store) -> int | None:
+    """Return the free bytes of the disk that a local target lies on, or will lie on; None for other places."""
+    path = local_path(target)
+    while path is not None and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return None if path is None else shutil.disk_usage(path).free

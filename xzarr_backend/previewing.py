@@ -1,0 +1,51 @@
+"""`plan_writes`: what a write would share, before anything is written.
+
+Imports dask_writer, parallel_writing and write_report; xarray_writer at its first use. Invariant: nothing is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .dask_writer import Request
+from .parallel_writing import ArrayWrite, is_lazy, plan_all
+from .write_report import WriteReport, report_of
+
+
+def plan_writes(obj: Any, store: Any, *args: Any, **keywords: Any) -> WriteReport:
+    """Return what `to_zarr` with these arguments would share and how, without writing; raise as it would.
+
+    ``obj`` is a dask or NumPy array, or a Dataset, DataArray or DataTree of xarray.
+    """
+    checks: dict[str, Any] = {
+        name: keywords[name] for name in ("safe_chunks", "lock_factory", "align_chunks") if name in keywords
+    }
+    writes: Sequence[ArrayWrite]
+    if is_lazy(obj) or isinstance(obj, np.ndarray):
+        for elsewhere in ("safe_chunks", "lock_factory", "compute", "return_stored"):
+            keywords.pop(elsewhere, None)
+        writes = [_planned(obj, store, *args, **keywords)]
+    else:
+        from .xarray_writer import planned_writes
+
+        writes = planned_writes(obj, store, *args, **keywords)
+        checks["partial_edges"] = keywords.get("mode") != "r+"
+    plans = plan_all(writes, **checks)
+    return report_of([(write.array.path, plan) for write, plan in zip(writes, plans, strict=True)])
+
+
+def _planned(
+    arr: Any,
+    store: Any,
+    component: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+    region: Any = None,
+    mode: str = "a",
+    *,
+    overwrite: bool = False,
+    **creation: Any,
+) -> ArrayWrite:
+    return Request(arr, store, component, storage_options, region, mode, overwrite, creation).write(arr, None, dry=True)

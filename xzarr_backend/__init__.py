@@ -5,6 +5,7 @@ Importing the package loads NumPy and little else: xarray, dask, fsspec and code
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .array import Array
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 # adapters to xarray and dask load with their first use
 _LAZY = {
     "convert": ".converting",
+    "doctor": ".examining",
     "from_zarr": ".dask_array",
     "open_dataset": ".xarray_opening",
     "open_datatree": ".xarray_opening",
@@ -41,13 +43,16 @@ _LAZY = {
     "open_zarr": ".xarray_opening",
     "plan_writes": ".previewing",
     "to_zarr": ".saving",
+    "verify": ".verifying",
 }
 
 if TYPE_CHECKING:
     from .converting import convert
     from .dask_array import from_zarr
+    from .examining import doctor
     from .previewing import plan_writes
     from .saving import to_zarr
+    from .verifying import verify
     from .xarray_opening import open_dataset, open_datatree, open_mfdataset, open_zarr
 
 __all__ = [
@@ -71,6 +76,7 @@ __all__ = [
     "convert",
     "create_array",
     "create_group",
+    "doctor",
     "from_zarr",
     "open",
     "open_array",
@@ -82,6 +88,7 @@ __all__ = [
     "plan_writes",
     "register_codec",
     "to_zarr",
+    "verify",
 ]
 
 
@@ -96,3 +103,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
+
+
+def _register_accessors() -> None:
+    """Register ``.xzarr`` of xarray objects; where xarray is loaded later, the engine or `to_zarr` does it."""
+    if "xarray" in sys.modules:
+        from . import xarray_accessors  # noqa: F401
+
+
+_register_accessors()

@@ -12,6 +12,7 @@ import click
 
 from . import __version__
 from .array import Array
+from .cli_checks import COMMANDS as CHECKS
 from .cli_convert import COMMANDS
 from .cli_options import print_result, store_command
 from .display_text import bytes_text, plain
@@ -128,5 +129,5 @@ def demo() -> None:
     run_demo(click.echo)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *CHECKS):
     main.add_command(command)

@@ -223,7 +223,7 @@ def _serializer(given: Any, dtype: DataType, size: int) -> Named:
     default = default_serializer(dtype)
     if not size and default.name == "bytes":
         default = Named("bytes", {"endian": "little"})
-    if isinstance(given, str) and given == "auto" or given is None:
+    if (isinstance(given, str) and given == "auto") or given is None:
         return default
     codec = spelled(given, 3, size)
     return default if codec == Named("bytes", {}) else codec

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .array import Array
 from .creation import create_array
 from .errors import RegionError

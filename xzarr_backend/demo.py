@@ -18,8 +18,8 @@ import xarray as xr
 
 from .array import Array
 from .creation import create_array
-from .group_creation import create_group
 from .display_text import bytes_text
+from .group_creation import create_group
 from .opening import open_group
 from .stores import open_store
 from .stores.base import Buffer, ByteRange, Request, Store

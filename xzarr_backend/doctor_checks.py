@@ -1,7 +1,7 @@
 """What documents show: arrays that cannot be opened, unsupported types and codecs, values that may differ.
 
-Imports doctor_facts, doctor_findings, doctor_mending, doctor_readers and the rows below. Invariant: a check looks at one
-node, answers with findings and changes nothing.
+Imports doctor_facts, doctor_findings, doctor_mending, doctor_readers and the rows below. Invariant: a check looks at
+one node, answers with findings and changes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Mending metadata: the changes that findings offer, and how they are stored.
 
-Imports doctor_facts, doctor_findings, consolidating and the rows below. Invariant: only metadata documents change, each in
-one step, and what was there before is kept beside it under a name that no node has.
+Imports doctor_facts, doctor_findings, consolidating and the rows below. Invariant: only metadata documents change, each
+in one step, and what was there before is kept beside it under a name that no node has.
 """
 
 from __future__ import annotations

@@ -102,6 +102,8 @@ def store_writes(
 
         return dask.delayed(_complete, pure=False)(totals, finish, report)
     _compute(totals)
+    for write in writes:
+        write.array.adopt(write.array.spec)  # other processes have replaced what this one may remember
     if finish is not None:
         finish()
     return report

@@ -134,7 +134,8 @@ def _misaligned(axis: Axis, positions: Bounds) -> npt.NDArray[np.bool_]:
 def _between(axis: Axis, bounds: Bounds) -> npt.NDArray[np.bool_]:
     """Return which of the inner bounds part two blocks inside an object (beside an empty block there is nothing)."""
     inner = bounds[1:-1]
-    return _misaligned(axis, inner) & (inner > bounds[0]) & (inner < bounds[-1])
+    between: npt.NDArray[np.bool_] = _misaligned(axis, inner) & (inner > bounds[0]) & (inner < bounds[-1])
+    return between
 
 
 def _touched(axis: Axis, bounds: Bounds) -> int:
@@ -185,8 +186,9 @@ def _overlap(name: str, dimension: int, first: int, second: int, piece: slice, a
     where = f"at positions {first} and {second}" if first != second else f"at position {first}"
     stored = f"of {axis.sizes} elements" if isinstance(axis.sizes, int) else "of different lengths"
     return RegionError(
-        f"Specified Zarr chunks {stored} along dimension {dimension} of the variable named {name!r} would overlap multiple "
-        f"Dask chunks ({where}, in the region {piece.start}:{piece.stop}): written in parallel they could lose data",
+        f"Specified Zarr chunks {stored} along dimension {dimension} of the variable named {name!r} would overlap "
+        f"multiple Dask chunks ({where}, in the region {piece.start}:{piece.stop}): written in parallel they could "
+        "lose data",
         hint='rechunk the data, choose other encoding["chunks"], or use safe_chunks="auto" or align_chunks=True',
     )
 

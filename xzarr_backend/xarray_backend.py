@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import xarray as xr
 from xarray.backends import AbstractDataStore, BackendEntrypoint, StoreBackendEntrypoint
 
+from . import xarray_accessors as xarray_accessors  # registers them
 from .array import Array
 from .errors import XzarrError
 from .group import Group

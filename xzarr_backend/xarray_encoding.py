@@ -30,9 +30,9 @@ from .xarray_values import encode_text, fits_unit, is_time, native_time, typed
 
 DROPPED = frozenset({"source", "original_shape", "preferred_chunks"})  # what readers leave in ``encoding``
 KNOWN = frozenset(
-    "chunks shards compressors filters serializer cache_metadata write_empty_chunks chunk_key_encoding".split()
+    ["chunks", "shards", "compressors", "filters", "serializer", "cache_metadata", "write_empty_chunks", "chunk_key_encoding"]
 )
-_CF = frozenset("dtype units calendar scale_factor add_offset _FillValue missing_value _Unsigned coordinates".split())
+_CF = frozenset(["dtype", "units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "coordinates"])
 _TEXT_CODECS = frozenset({"bytes", "vlen-utf8", "vlen-bytes"})  # serializers that follow from the data type
 
 

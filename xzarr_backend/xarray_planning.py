@@ -18,7 +18,7 @@ from xarray import conventions
 
 from .array import Array, Options
 from .changing import resized_spec
-from .errors import ArgumentError, MetadataError, RegionError
+from .errors import ArgumentError, MetadataError, RegionError, XzarrError
 from .parallel_writing import ArrayWrite
 from .spec import ArraySpec
 from .stores.base import Store
@@ -253,8 +253,8 @@ def _old_array(
     given.encoding = dict(stored.encoding)
     with warnings.catch_warnings():
         # xarray would store these times in another unit than the attributes say; they are refused below
-        warnings.filterwarnings("ignore", "Times can't be serialized faithfully", UserWarning)
-        encoded = _encode(name, given, target)
+        warnings.filterwarnings("ignore", "(Times|Timedeltas) can't be serialized faithfully", UserWarning)
+        encoded = _encoded_as_stored(name, given, target)
     data = check_round_trip(name, variable, encoded, raw)
     spec, pieces = array.spec, []
     for dim, length, size in zip(variable.dims, array.shape, variable.shape, strict=True):
@@ -263,6 +263,17 @@ def _old_array(
     shape = tuple(max(piece.stop, length) for piece, length in zip(pieces, array.shape, strict=True))
     grown = resized_spec(spec, shape) if shape != array.shape else None
     return OldArray(array, grown, tuple(pieces), _as_stored(data, array))
+
+
+def _encoded_as_stored(name: Hashable, variable: xr.Variable, target: Target) -> xr.Variable:
+    try:
+        return _encode(name, variable, target)
+    except ValueError as error:
+        if isinstance(error, XzarrError):
+            raise
+        raise RegionError(
+            f"values of variable {name!r} do not fit the encoding of what is stored: {error}", where=target.where
+        ) from error
 
 
 def _as_stored(data: Any, array: Array) -> Any:

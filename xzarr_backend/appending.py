@@ -1,7 +1,7 @@
 """The documents and chunks of arrays that grow together: what changes, and how it is finished or undone.
 
-Imports array, changing, journal, pending and the rows below. Invariant: `finish` and `undo` may be cut off anywhere and done
-again; the note in the group goes last, so that until then readers use the sizes that it tells.
+Imports array, changing, journal, pending and the rows below. Invariant: `finish` and `undo` may be cut off anywhere
+and done again; the note in the group goes last, so that until then readers use the sizes that it tells.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Target:
         part.missing = self.missing
         return part
 
-    def miss(self, place: tuple[Any, ...], what: Callable[[], str]) -> None:
+    def miss(self, place: tuple[Any, ...], what: Callable[..., str]) -> None:
         """Note a chunk that is not stored and fill its place."""
         if not self.filled:
             self.array[place] = self.fill

@@ -31,9 +31,16 @@ class Masked(NamedTuple):
 def carry_mask(source: ArraySpec, zarr_format: int) -> Masked:
     """Return the attributes and the fill value that mean in ``zarr_format`` what those of ``source`` mean."""
     attributes = dict(source.attributes)
-    if zarr_format == source.zarr_format or source.dimension_names is None or source.dtype.numpy.kind not in "biufcS":
+    if zarr_format == source.zarr_format or names_of(source) is None or source.dtype.numpy.kind not in "biufcS":
         return Masked(attributes, source.fill_value)
     return _to_v3(source, attributes) if zarr_format == 3 else _to_v2(source, attributes)
+
+
+def names_of(source: ArraySpec) -> tuple[str | None, ...] | None:
+    """Return the names of the dimensions; none at all of a scalar is not the same as unnamed."""
+    if source.dimension_names is None and not source.shape and source.document.get("dimension_names") == []:
+        return ()
+    return source.dimension_names
 
 
 def _to_v3(source: ArraySpec, attributes: dict[str, JSON]) -> Masked:
@@ -104,5 +111,5 @@ def _from_base64(value: str) -> float:
 def plain_attributes(attributes: Mapping[str, JSON], source: ArraySpec, zarr_format: int) -> dict[str, JSON]:
     """Return ``attributes`` without xarray's names of the dimensions, where the document says them itself in v3."""
     names = attributes.get("_ARRAY_DIMENSIONS")
-    said = source.zarr_format == 2 and zarr_format == 3 and names == list(source.dimension_names or ())
+    said = source.zarr_format == 2 and zarr_format == 3 and names == list(names_of(source) or ())
     return {name: value for name, value in attributes.items() if not (said and name == "_ARRAY_DIMENSIONS")}

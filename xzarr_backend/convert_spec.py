@@ -18,7 +18,7 @@ from .chunk_keys import ChunkKeyEncoding, parse_chunk_key_encoding
 from .codec_objects import named_of, spelled
 from .codecs.pipeline import split_chain
 from .compat import found_quirks
-from .convert_masks import carry_mask, plain_attributes
+from .convert_masks import carry_mask, names_of, plain_attributes
 from .creation import build_spec
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError, XzarrError
@@ -33,6 +33,8 @@ _OWN = "numcodecs."
 _ARRAY_STAGE = frozenset({"delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits", "categorize"})
 # codecs that nobody else reads, or that cannot be written here: the target gets the default in their place
 _REPLACED = frozenset({"snappy", "exzarr.scale"})
+# filters that round when they encode: a second time they might round differently, and they decode nothing
+_ROUNDING = frozenset({"quantize", "bitround"})
 _SERIALIZERS_OF_BOTH = frozenset({"vlen-utf8", "vlen-bytes", "pcodec", "zfpy"})
 
 
@@ -99,12 +101,21 @@ def _convert(source: Array, wishes: Wishes) -> Converted:
         serializer=codecs.serializer if codecs.serializer is not None else "auto",
         fill_value=masked.fill,
         order=codecs.order,
-        dimension_names=None if zarr_format == 2 and same_format else spec.dimension_names,
+        dimension_names=None if zarr_format == 2 and same_format else names_of(spec),
         attributes=plain_attributes(masked.attributes, spec, zarr_format),
         chunk_key_encoding=keys if keys is not None or not same_format else spec.chunk_key_encoding,
         zarr_format=zarr_format,
     )
-    return Converted(built, tuple(note for note in (*notes, masked.note) if note))
+    return Converted(built, tuple(note for note in (*notes, masked.note, _fill_note(spec, built)) if note))
+
+
+def _fill_note(source: ArraySpec, target: ArraySpec) -> str:
+    """Say so where the document of the target cannot hold the fill value to the bit: v2 knows one NaN."""
+    if target.fill_value is None or target.dtype.itemsize is None:
+        return ""
+    stored = target.dtype.parse_fill(target.document["fill_value"], target.zarr_format)
+    same = np.asarray(stored, target.dtype.numpy).tobytes() == np.asarray(target.fill_value, target.dtype.numpy).tobytes()
+    return "" if same else f"Zarr v{target.zarr_format} cannot say the bits of the fill value {source.fill_value!r}"
 
 
 def _says_what_is_meant(source: Array) -> bool:
@@ -196,6 +207,9 @@ def _codecs_for(source: Array, zarr_format: int, wishes: Wishes) -> tuple[_Codec
         found = found._replace(compressors=(Named("zstd", {}),))
     if wishes.filters != KEEP:
         found = found._replace(filters=_several(wishes.filters))
+    elif any(_short(codec) in _ROUNDING for codec in found.filters):
+        found = found._replace(filters=tuple(codec for codec in found.filters if _short(codec) not in _ROUNDING))
+        notes.append("the filters that round were left out where chunks are encoded anew: the values are rounded already")
     if wishes.compressors != KEEP:
         found = found._replace(compressors=_several("zstd" if wishes.compressors == "auto" else wishes.compressors))
     placed = _placed_in_v3(found) if zarr_format == 3 else _placed_in_v2(found)

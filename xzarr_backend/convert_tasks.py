@@ -98,8 +98,16 @@ class Rewrite(NamedTuple):
         """Rewrite the region; raise `ChunkError`."""
         with inline() if self.alone else nullcontext():
             values = np.asarray(self.source.read(parse_basic(self.region, self.source.shape)))
-            self.target.write(parse_basic(self.region, self.target.shape), values)
+            self._write(values)
         return Done(_objects_in(self.target.spec.chunk_grid, self.region) if self.last else 0, values.nbytes)
+
+    def _write(self, values: Any) -> None:
+        try:
+            self.target.write(parse_basic(self.region, self.target.shape), values)
+        except ChunkError as error:
+            if self.last and self.target.filters:
+                error.hint = f"{error.hint}; or leave the filters out, which may not take these values: filters=None"
+            raise
 
     def compare(self) -> None:
         """Raise `ChunkError` unless the region has, bit by bit, the same values in the source and in the target."""

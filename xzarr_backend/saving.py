@@ -19,15 +19,11 @@ def to_zarr(obj: Any, store: Any = None, **keywords: Any) -> Any:
     `dask.array.to_zarr`: see `dask_writer.to_zarr`.
     """
     xarray = sys.modules.get("xarray")  # there is no object of xarray before xarray is loaded
-    if xarray is not None:
-        from . import xarray_writer as writer
+    if xarray is not None and isinstance(obj, xarray.Dataset | xarray.DataArray | xarray.DataTree):
+        from . import xarray_accessors  # noqa: F401 (registers them)
+        from .xarray_writer import write_object
 
-        if isinstance(obj, xarray.Dataset):
-            return writer.write_dataset(obj, store, **keywords)
-        if isinstance(obj, xarray.DataArray):
-            return writer.write_dataarray(obj, store, **keywords)
-        if isinstance(obj, xarray.DataTree):
-            return writer.write_datatree(obj, store, **keywords)
+        return write_object(obj, store, **keywords)
     if not hasattr(obj, "shape") or not hasattr(obj, "dtype"):
         raise ArgumentError(
             f"a {type(obj).__name__} cannot be stored",

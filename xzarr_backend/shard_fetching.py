@@ -158,7 +158,7 @@ def _cache_key(shard: Shard) -> CacheKey:
     return shard.job.blob.key, shard.job.blob.start, shard.shards.inner.depth
 
 
-def _checked(source: Source, blob: Blob, parse: Callable[[], Index]) -> Index:
+def _checked(source: Source, blob: Blob, parse: Callable[..., Index]) -> Index:
     try:
         return parse()
     except Exception as error:
@@ -208,7 +208,7 @@ def _fetch_coalesced(source: Source, found: Sequence[tuple[Shard, Hashable, list
     for shard, _, pieces in found:
         blob = shard.job.blob
         here = [(0, 0)] * len(pieces)
-        for at in sorted(range(len(pieces)), key=lambda i, p=pieces: p[i].start) if blob.data is None else ():
+        for at in sorted(range(len(pieces)), key=[piece.start for piece in pieces].__getitem__) if blob.data is None else ():
             start, nbytes = blob.start + pieces[at].start, pieces[at].nbytes
             last = requests[-1].byte_range if requests and requests[-1].key == blob.key else None
             if last is not None and 0 <= start - (last.start + (last.length or 0)) <= GAP_NBYTES:

@@ -248,5 +248,5 @@ def _under_way(store: Store, path: str) -> RegionError:
     return RegionError(
         "another append to this group is under way",
         where=place_of(store, path),
-        hint="wait for it; if its writer has ended on another host, call xzarr_backend.transactions.recover(store, path, force=True)",
+        hint="wait for it; if its writer ended on another host: transactions.recover(store, path, force=True)",
     )

@@ -18,17 +18,18 @@ class Accessor:
 
     def to_zarr(self, store: Any = None, **keywords: Any) -> Any:
         """Store the object; keywords and result are those of `xzarr_backend.to_zarr`."""
-        from .saving import to_zarr
+        from .xarray_writer import write_object
 
-        return to_zarr(self._obj, store, **keywords)
+        return write_object(self._obj, store, **keywords)
 
     def __repr__(self) -> str:
         return f"<xzarr accessor of a {type(self._obj).__name__}: .to_zarr(store, ...)>"
 
 
-for _register in (
+_REGISTERS: tuple[Any, ...] = (
     xr.register_dataset_accessor,
     xr.register_dataarray_accessor,
     xr.register_datatree_accessor,
-):
+)
+for _register in _REGISTERS:
     _register("xzarr")(Accessor)

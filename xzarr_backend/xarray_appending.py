@@ -58,7 +58,11 @@ def fit_dims(
 
 
 def _size(region: slice | None, size: int) -> int:
-    start, stop, _ = (region or slice(None)).indices(size)
+    if region is None:
+        return size
+    if any(end is not None and abs(end) > size for end in (region.start, region.stop)):
+        raise RegionError(f"the region from {region.start} to {region.stop} lies outside a dimension of {size}")
+    start, stop, _ = region.indices(size)
     return max(stop - start, 0)
 
 
@@ -89,7 +93,8 @@ def check_equal(name: Hashable, new: xr.Variable, stored: xr.Variable) -> None:
     """Raise `RegionError` where a variable that is not appended to differs from the stored one."""
     if new.dims != stored.dims and set(new.dims) == set(stored.dims):
         new = new.transpose(*stored.dims)
-    if new.equals(stored) or _same_values(new, stored):
+    equals: Any = new.equals
+    if equals(stored) or _same_values(new, stored):
         return
     raise RegionError(
         f"variable {name!r} differs from the stored one, so that old and new data would not belong together",
@@ -103,11 +108,13 @@ def _same_values(new: xr.Variable, stored: xr.Variable) -> bool:
         return False
     a, b = np.asarray(new.values), np.asarray(stored.values)
     if a.dtype.kind in "fc" or b.dtype.kind in "fc":
-        return bool(np.array_equal(a, b, equal_nan=True)) if a.dtype.kind in "fciub" and b.dtype.kind in "fciub" else False
+        return (
+            bool(np.array_equal(a, b, equal_nan=True)) if a.dtype.kind in "fciub" and b.dtype.kind in "fciub" else False
+        )
     return bool(np.array_equal(a.astype(object), b.astype(object)))
 
 
-# --- round trips ---------------------------------------------------------------------------------------------------------
+# --- round trips ----------------------------------------------------------------------------------------------------
 
 
 def check_round_trip(name: Hashable, given: xr.Variable, encoded: xr.Variable, raw: xr.Variable) -> Any:

@@ -30,9 +30,30 @@ from .xarray_values import encode_text, fits_unit, is_time, native_time, typed
 
 DROPPED = frozenset({"source", "original_shape", "preferred_chunks"})  # what readers leave in ``encoding``
 KNOWN = frozenset(
-    ["chunks", "shards", "compressors", "filters", "serializer", "cache_metadata", "write_empty_chunks", "chunk_key_encoding"]
+    [
+        "chunks",
+        "shards",
+        "compressors",
+        "filters",
+        "serializer",
+        "cache_metadata",
+        "write_empty_chunks",
+        "chunk_key_encoding",
+    ]
 )
-_CF = frozenset(["dtype", "units", "calendar", "scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "coordinates"])
+_CF = frozenset(
+    [
+        "dtype",
+        "units",
+        "calendar",
+        "scale_factor",
+        "add_offset",
+        "_FillValue",
+        "missing_value",
+        "_Unsigned",
+        "coordinates",
+    ]
+)
 _TEXT_CODECS = frozenset({"bytes", "vlen-utf8", "vlen-bytes"})  # serializers that follow from the data type
 
 
@@ -95,7 +116,7 @@ def new_array(name: Hashable, variable: xr.Variable, explicit: bool, choices: Ch
     return NewArray(str(name), spec, variable.data, write_empty)
 
 
-# --- codecs ----------------------------------------------------------------------------------------------------------
+# --- codecs ---------------------------------------------------------------------------------------------------------
 
 
 def _with_codecs(keywords: dict[str, Any], encoding: Mapping[str, Any], explicit: bool, name: str) -> ArraySpec:
@@ -172,12 +193,10 @@ def _key_encoding(given: Any, explicit: bool, zarr_format: int) -> Any:
     return None
 
 
-# --- what encodings may hold -----------------------------------------------------------------------------------------
+# --- what encodings may hold ----------------------------------------------------------------------------------------
 
 
-def checked_encoding(
-    name: Hashable, encoding: Mapping[str, Any], explicit: bool, zarr_format: int
-) -> dict[str, Any]:
+def checked_encoding(name: Hashable, encoding: Mapping[str, Any], explicit: bool, zarr_format: int) -> dict[str, Any]:
     """Return what of an encoding says how to store; raise `MetadataError` for keys of an explicit one that nobody knows."""
     if encoding.get("_FillValue") is not None:
         raise MetadataError(f"Zarr does not support _FillValue in encoding (variable {name!r}).")
@@ -210,20 +229,23 @@ def _write_empty(encoded: bool | None, keyword: bool | None) -> bool:
 
 
 def encode_attributes_of(name: Hashable, attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return attributes as JSON; raise `ArgumentError` (a TypeError, as xarray raises it) for what JSON has no word for."""
+    """Return attributes as JSON; raise `ArgumentError` (a TypeError, as in xarray) for what JSON has no word for."""
     try:
         return encode_attributes({str(key): value for key, value in attributes.items()})
     except MetadataError as error:
         where = "the dataset" if name is None else f"variable {name!r}"
-        raise ArgumentError(f"Invalid attribute in Dataset.attrs. {error.what}", where=where, hint=error.hint) from error
+        raise ArgumentError(
+            f"Invalid attribute in Dataset.attrs. {error.what}", where=where, hint=error.hint
+        ) from error
 
 
-# --- data types and fill values --------------------------------------------------------------------------------------
+# --- data types and fill values -------------------------------------------------------------------------------------
 
 
 def dtype_of(dtype: np.dtype[Any]) -> DataType:
     """Return the data type that values of ``dtype`` are stored as; texts of any length are objects in xarray."""
-    if dtype.kind == "O" and (dtype.metadata or {}).get("element_type") is str:
+    metadata: Any = dtype.metadata or {}
+    if dtype.kind == "O" and metadata.get("element_type") is str:
         return as_dtype("string")
     return as_dtype("string" if dtype.kind == "T" else dtype)
 

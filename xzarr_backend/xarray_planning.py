@@ -125,9 +125,7 @@ def plan_group(target: Target, below: str, ds: xr.Dataset, encoding: Mapping[Any
     variables, attributes = _encoded_coordinates(ds, encoding)
     existing = [name for name in variables if name in target.arrays]
     _check_existing(target, variables, existing, call)
-    choices = Choices(
-        target.zarr_format, call.safe_chunks != "auto", call.align_chunks, call.write_empty_chunks
-    )
+    choices = Choices(target.zarr_format, call.safe_chunks != "auto", call.align_chunks, call.write_empty_chunks)
     new = [
         new_array(name, _encode(name, variable, target), name in encoding, choices)
         for name, variable in variables.items()
@@ -160,7 +158,7 @@ def _encode(name: Hashable, variable: xr.Variable, target: Target) -> xr.Variabl
         raise
 
 
-# --- checks ------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------------------------
 
 
 def _check_names(ds: xr.Dataset) -> None:
@@ -193,7 +191,9 @@ def _check_encoding(target: Target, encoding: Mapping[Any, Any], mode: str) -> N
             )
 
 
-def _check_existing(target: Target, variables: Mapping[Hashable, xr.Variable], existing: list[Hashable], call: Call) -> None:
+def _check_existing(
+    target: Target, variables: Mapping[Hashable, xr.Variable], existing: list[Hashable], call: Call
+) -> None:
     new = [name for name in variables if name not in existing]
     if call.mode == "r+" and new:
         raise RegionError(
@@ -214,7 +214,7 @@ def _check_existing(target: Target, variables: Mapping[Hashable, xr.Variable], e
     check_complete(dims, variables, call.append_dim, sizes[str(call.append_dim)])
 
 
-# --- arrays that are there -----------------------------------------------------------------------------------------------
+# --- arrays that are there ------------------------------------------------------------------------------------------
 
 
 def _plan_existing(

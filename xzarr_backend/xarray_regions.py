@@ -53,7 +53,7 @@ def _is_auto(value: Any) -> bool:
 
 def _find(ds: xr.Dataset, dim: Hashable, stored_coordinate: Callable[[Hashable], xr.Variable]) -> slice:
     """Return where the labels of ``dim`` lie in the stored coordinate."""
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     if dim not in ds.variables:
         return slice(0, ds.sizes[dim])
@@ -66,8 +66,8 @@ def _find(ds: xr.Dataset, dim: Hashable, stored_coordinate: Callable[[Hashable],
     places = labels.get_indexer(ds[dim].values)
     if (places == -1).any():
         raise UnknownLabelError(
-            f"Not all values of coordinate '{dim}' in the new array were found in the original store. Writing to a zarr "
-            "region slice requires that no dimensions or metadata are changed by the write."
+            f"Not all values of coordinate '{dim}' in the new array were found in the original store. Writing to a "
+            "zarr region slice requires that no dimensions or metadata are changed by the write."
         )
     if (np.diff(places) != 1).any():
         raise RegionError(

@@ -41,8 +41,8 @@ def without_sources(ds: xr.Dataset, store: Store, path: str) -> xr.Dataset:
     nbytes = sum(ds.variables[name].nbytes for name in from_there)
     if nbytes > MAX_LOADED_NBYTES:
         raise RegionError(
-            f"the data of {', '.join(map(repr, from_there))} are still to be read from the store that is to be replaced, "
-            "which cannot hold the old and the new data at the same time",
+            f"the data of {', '.join(map(repr, from_there))} are still to be read from the store that is to be "
+            "replaced, which cannot hold the old and the new data at the same time",
             where=place_of(store, path),
             hint="write to another place, or load the data first (ds.load())",
         )
@@ -68,7 +68,7 @@ def places_of(data: Any) -> list[tuple[Any, str]] | None:
 
     None where they cannot be searched, because they do not pickle.
     """
-    from cloudpickle import Pickler
+    from cloudpickle import Pickler  # type: ignore[import-untyped]
 
     found: list[tuple[Any, str]] = []
 

@@ -40,7 +40,7 @@ class Target(NamedTuple):
         """How errors name the group."""
         return place_of(self.store, self.path)
 
-    def dims(self) -> dict[str, tuple[str, ...]]:
+    def dims(self) -> dict[str, tuple[Hashable, ...]]:
         """Return the dimensions of the arrays that are there."""
         return {name: variable.dims for name, variable in self.variables(self.arrays).items()}
 
@@ -132,7 +132,7 @@ def refuse_existing(store: Store, path: str) -> None:
         )
 
 
-# --- creating ----------------------------------------------------------------------------------------------------------
+# --- creating -------------------------------------------------------------------------------------------------------
 
 
 def group_documents(path: str, attributes: Mapping[str, JSON], zarr_format: int) -> dict[str, JSON]:
@@ -153,7 +153,9 @@ def create_parents(store: Store, path: str, zarr_format: int) -> None:
         parent = "/".join(parts[:depth])
         prefix = f"{parent}/" if parent else ""
         found = store.get_many([Request(prefix + name) for name in NODES])
-        if found[1] is not None or (found[0] is not None and b'"array"' in bytes(found[0]) and _is_array(store, parent)):
+        if found[1] is not None or (
+            found[0] is not None and b'"array"' in bytes(found[0]) and _is_array(store, parent)
+        ):
             raise NodeExistsError(
                 f"an array is stored here, below which no group {path!r} can lie", where=place_of(store, parent)
             )

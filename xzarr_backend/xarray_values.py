@@ -23,7 +23,7 @@ def is_lazy(data: Any) -> bool:
     return hasattr(data, "__dask_graph__")
 
 
-# --- Python objects ----------------------------------------------------------------------------------------------------
+# --- Python objects -------------------------------------------------------------------------------------------------
 
 
 def typed(variable: xr.Variable, name: Hashable) -> xr.Variable:
@@ -44,7 +44,7 @@ def typed(variable: xr.Variable, name: Hashable) -> xr.Variable:
 
 
 def _typed(data: Any, name: Hashable) -> Any:
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     missing = np.asarray(pd.isnull(data))
     present = data[~missing]
@@ -86,7 +86,7 @@ def _number_type(present: Any, name: Hashable) -> np.dtype[Any]:
 
 
 def _element_type(dtype: np.dtype[Any]) -> Any:
-    metadata = dtype.metadata or {}
+    metadata: Any = dtype.metadata or {}
     return metadata.get("element_type", metadata.get("vlen"))
 
 
@@ -94,7 +94,7 @@ def _replaced(variable: xr.Variable, data: Any) -> xr.Variable:
     return xr.Variable(variable.dims, data, variable.attrs, variable.encoding, fastpath=True)
 
 
-# --- texts -------------------------------------------------------------------------------------------------------------
+# --- texts ----------------------------------------------------------------------------------------------------------
 
 
 def encode_text(variable: xr.Variable, name: Hashable, zarr_format: int) -> xr.Variable:
@@ -123,7 +123,7 @@ def encode_text(variable: xr.Variable, name: Hashable, zarr_format: int) -> xr.V
     return found
 
 
-# --- native times ------------------------------------------------------------------------------------------------------
+# --- native times ---------------------------------------------------------------------------------------------------
 
 
 def native_time(variable: xr.Variable) -> np.dtype[Any] | None:

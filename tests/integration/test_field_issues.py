@@ -36,7 +36,7 @@ def open_loaded(store: Any, **keywords: Any) -> xr.Dataset:
     return loaded
 
 
-# --- 1. parallel writes never lose -------------------------------------------------------------------------------------
+# --- 1. parallel writes never lose ----------------------------------------------------------------------------------
 
 
 def test_xarray_10831_blocks_smaller_than_shards(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_xarray_6435_concurrent_region_writes(tmp_path: Path) -> None:
     assert np.array_equal(open_loaded(tmp_path / "a.zarr").a.values, data)
 
 
-# --- 2. appends that can be trusted --------------------------------------------------------------------------------------
+# --- 2. appends that can be trusted ---------------------------------------------------------------------------------
 
 
 def test_xarray_11101_appending_under_other_labels(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_xarray_10639_times_with_a_native_data_type(tmp_path: Path) -> None:
     xr.testing.assert_equal(open_loaded(tmp_path / "a.zarr"), xr.concat(parts, "time"))
 
 
-# --- 3. overwriting never destroys first ---------------------------------------------------------------------------------
+# --- 3. overwriting never destroys first ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("engine", ["xzarr", "zarr"])
@@ -189,7 +189,7 @@ def test_an_overwrite_that_fails_leaves_the_old_store(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
 
 
-# --- 4. missing data are not invented --------------------------------------------------------------------------------------
+# --- 4. missing data are not invented -------------------------------------------------------------------------------
 
 
 class NoConnection(ForwardingStore):

@@ -96,7 +96,7 @@ def test_the_built_in_writer_saves_what_was_opened_here(tmp_path: Path) -> None:
     xr.testing.assert_identical(opened(tmp_path / "b.zarr"), opened(tmp_path / "a.zarr"))
 
 
-# --- chunks --------------------------------------------------------------------------------------------------------------
+# --- chunks ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_encoding_for_an_unknown_variable_suggests_one(tmp_path: Path) -> None:
         xz.to_zarr(small(), tmp_path / "a.zarr", encoding={"aa": {}})
 
 
-# --- codecs --------------------------------------------------------------------------------------------------------------
+# --- codecs ---------------------------------------------------------------------------------------------------------
 
 
 CODECS: list[dict[str, Any]] = [
@@ -240,7 +240,7 @@ def test_zarr_python_objects_are_codecs_too(tmp_path: Path) -> None:
         assert (found.level if zarr_format == 2 else found["configuration"]["level"]) == 2
 
 
-# --- what CF and JSON have no word for -----------------------------------------------------------------------------------
+# --- what CF and JSON have no word for ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

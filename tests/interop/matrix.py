@@ -7,6 +7,8 @@ what a codec needs to be told, and which values it takes, is in the tables below
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +39,8 @@ LAYOUTS: dict[int, dict[str, dict[str, Any]]] = {
 }
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True, eq=False)  # one object for each, so that it can be a key of caches
+class Kind:
     """A data type of the matrix: the row it belongs to, and what `create_array` is given."""
 
     name: str
@@ -45,7 +48,7 @@ class Kind(NamedTuple):
     dtype: Any
     formats: tuple[int, ...] = (2, 3)
 
-    @property
+    @cached_property
     def numpy(self) -> Any:
         """The NumPy data type of its values."""
         return as_dtype(self.dtype).numpy
@@ -282,6 +285,7 @@ def takes(name: str, kind: Kind) -> bool:
     return short not in NEEDS_BYTES or kind.numpy.kind not in "TO"
 
 
+@cache
 def names(zarr_format: int) -> list[str]:
     """Return the names that codecs have in documents of a format, each once, whatever `create_array` was given."""
     given = [name for name in CODECS if codec_available(name) and not name.startswith(READ_ONLY)]
@@ -321,10 +325,13 @@ def _keywords(name: str, kind: Kind, zarr_format: int) -> dict[str, Any]:
     return {"filters": filters}
 
 
-def combinations(kind: Kind, zarr_format: int) -> Iterator[Combination]:
-    """Yield all arrays of a data type in a format."""
-    if zarr_format not in kind.formats:
-        return
+@cache
+def combinations(kind: Kind, zarr_format: int) -> tuple[Combination, ...]:
+    """Return all arrays of a data type in a format."""
+    return tuple(_combinations(kind, zarr_format)) if zarr_format in kind.formats else ()
+
+
+def _combinations(kind: Kind, zarr_format: int) -> Iterator[Combination]:
     for way in ways(kind, zarr_format):
         if zarr_format == 3 and kind.name.endswith("-big") and way.name not in ("none", "default"):
             continue  # v3 knows no byte order: these arrays are those of the little-endian type

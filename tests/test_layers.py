@@ -74,9 +74,10 @@ INSIDE: dict[str, dict[str, str]] = {
     "formats": {
         "__init__": "",
         "documents": "",
+        "alike": "",
         "consolidated": "documents",
-        "v3": "documents",
-        "v2": "documents v3",
+        "v3": "documents alike",
+        "v2": "documents alike v3",
     },
 }
 

@@ -44,7 +44,9 @@ def names_of(source: ArraySpec) -> tuple[str | None, ...] | None:
 
 
 def _to_v3(source: ArraySpec, attributes: dict[str, JSON]) -> Masked:
-    mask = source.fill_value if source.fill_value is not None else attributes.get(MASK)
+    fill = source.fill_value
+    masks = fill is not None and not _is_nan(fill, source.dtype)
+    mask = fill if masks else attributes.get(MASK)
     if mask is not None:
         attributes[MASK] = _encode(mask, source.dtype)
     return Masked(attributes, source.fill_value)
@@ -60,14 +62,19 @@ def _to_v2(source: ArraySpec, attributes: dict[str, JSON]) -> Masked:
             return Masked(
                 dict(source.attributes), fill, f"the attribute {MASK} is no value of {dtype}, and kept as it is"
             )
-        if _bits(mask, dtype) == _bits(fill, dtype):
+        if _bits(mask, dtype) == _bits(fill, dtype) and not _is_nan(fill, dtype):
             return Masked(attributes, fill)
         attributes[MASK] = mask.decode("latin-1") if isinstance(mask, bytes) else np.asarray(mask).item()
     if _bits(fill, dtype) == _bits(dtype.zero, dtype):
         return Masked(attributes, None)  # null reads as zero, and masks nothing
-    if dtype.numpy.kind in "fc" and np.isnan(fill):
+    if _is_nan(fill, dtype):
         return Masked(attributes, fill)
     return Masked(attributes, fill, f"the fill value {fill} masks values in xarray now, as all fill values do in v2")
+
+
+def _is_nan(value: Any, dtype: DataType) -> bool:
+    """Return whether a fill value masks only what is missing anyway."""
+    return dtype.numpy.kind in "fc" and bool(np.isnan(value))
 
 
 def _bits(value: Any, dtype: DataType) -> bytes:

@@ -180,7 +180,7 @@ def _on_cluster(
         return future
 
     running: dict[Any, Work] = {}
-    waiting = as_completed([submit(task) for task in islice(tasks, window)])
+    waiting = as_completed([submit(task) for task in islice(tasks, window)], loop=client.loop)
     try:
         for future in waiting:
             finish(running.pop(future), future.result())

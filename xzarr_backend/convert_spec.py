@@ -166,7 +166,7 @@ def _grid_for(source: Array, zarr_format: int, wishes: Wishes) -> tuple[Any, Any
     if zarr_format == 2:
         if wishes.shards not in (None, False):
             raise UnsupportedError("Zarr v2 has no shards", hint="use zarr_format=3, or leave shards= out")
-        if any(isinstance(length, tuple) for length in chunks if not isinstance(chunks, str)):
+        if isinstance(chunks, tuple | list) and any(isinstance(length, tuple | list) for length in chunks):
             raise UnsupportedError("Zarr v2 has only chunks of one length", hint="give chunks=, or keep zarr_format=3")
         return chunks, None
     return chunks, shards

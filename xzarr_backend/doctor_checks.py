@@ -34,6 +34,12 @@ def check_array(facts: Facts, inventory: Inventory) -> Iterator[Finding]:
     if ZARR_JSON in facts.documents and (ZARRAY in facts.documents or ZGROUP in facts.documents):
         second = ZARRAY if ZARRAY in facts.documents else ZGROUP
         yield found("two-documents", facts.where, f"{ZARR_JSON} and {second} lie in one folder; {ZARR_JSON} is read")
+    if facts.own and not facts.v2 and facts.document.get("node_type") != "array":
+        said = facts.document.get("node_type")
+        change = array_mend(facts, member("node_type", "array"))
+        yield found("other-kind", facts.where, f"node_type is {said!r:.80}", mends=(change,))
+        if isinstance(facts.error, MetadataError):
+            return
     if facts.error is not None:
         yield from _refused(facts, facts.error)
         return
@@ -139,11 +145,6 @@ def _wrong(facts: Facts, error: MetadataError) -> Iterator[Finding]:
     expected = 2 if facts.v2 else 3
     if facts.document.get("zarr_format") != expected and not (facts.v2 and "data_type" in facts.document):
         yield from _format_number(facts.where, facts.path, facts.documents[facts.name], expected)
-        return
-    if not facts.v2 and facts.document.get("node_type") != "array":
-        said = facts.document.get("node_type")
-        change = array_mend(facts, member("node_type", "array"))
-        yield found("other-kind", facts.where, f"node_type is {said!r:.80}", mends=(change,))
         return
     problems = error.problems or (("", error.what),)
     what = "; ".join(f"{place} {problem}".strip() for place, problem in problems)

@@ -154,7 +154,7 @@ class Facts:
         """Whether the document holds NaN or Infinity as they are, which is no JSON."""
         try:
             json.loads(self.raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self.own
         return False
 

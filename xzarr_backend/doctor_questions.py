@@ -1,7 +1,7 @@
-"""The questions that the rules of readers ask about arrays of v2 and their fill values, and how questions are combined.
+"""The questions that the rules of readers ask about arrays of v2 and fill values, and how they are combined.
 
-Each answers with the place that decides, or "". Imports doctor_facts. Invariant: a question looks at documents and at one
-chunk, never at the name or the place of an array, and never changes anything.
+Each answers with the place that decides, or "". Imports doctor_facts. Invariant: a question looks at documents and at
+one chunk, never at the name or the place of an array, and never changes anything.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def zstd_checksum(frame: memoryview) -> bool:
 
 def odd_header(codec: str, data: memoryview) -> str:
     """Return what is odd in a header although the data decode: flags and times that no writer sets."""
-    if codec == "gzip" and len(data) >= 10:
+    if codec == "gzip" and len(data) >= 10 and bytes(data[:2]) == b"\x1f\x8b":
         modified = int.from_bytes(data[4:8], "little")
         if data[3] & 0xE1 or data[8] not in (0, 2, 4) or (data[9] > 13 and data[9] != 255):
             return "the flags of the gzip header are none that a writer sets"

@@ -1,7 +1,7 @@
 """`verify`: decode every stored chunk of a store, and list what is damaged, missing, foreign or out of date.
 
-Imports inventory, the modules of verify and the rows below. Invariant: nothing is written unless ``repair`` asks for it,
-and then only consolidated metadata and what unfinished writers left; memory holds as many objects as threads work.
+Imports inventory, the modules of verify and the rows below. Invariant: nothing is written unless ``repair`` asks for
+it, and then only consolidated metadata and what unfinished writers left; memory holds as many objects as threads work.
 """
 
 from __future__ import annotations

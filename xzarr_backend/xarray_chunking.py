@@ -1,7 +1,7 @@
 """Which chunks a new array gets: what was asked for, what it had when it was read, or the blocks of its dask array.
 
-Imports xarray (types), array and errors. Invariant: what is chosen depends on the encoding, the blocks and the keywords alone; a choice that
-somebody made explicitly is never changed, only refused.
+Imports xarray (types), array and errors. Invariant: what is chosen depends on the encoding, the blocks and the keywords
+alone; a choice that somebody made explicitly is never changed, only refused.
 """
 
 from __future__ import annotations

@@ -67,7 +67,10 @@ class NewArray(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """What a call of ``to_zarr`` says about all new arrays; ``as_xarray`` and ``align_chunks`` (which keeps chunks) as in `xarray_chunking.Policy`."""
+    """What a call of ``to_zarr`` says about all new arrays.
+
+    ``as_xarray`` is that of `xarray_chunking.Policy`; ``align_chunks`` keeps inherited chunks.
+    """
 
     zarr_format: int
     as_xarray: bool
@@ -83,8 +86,9 @@ def encode_variable(name: Hashable, variable: xr.Variable, zarr_format: int) -> 
     if variable.dtype.kind in "mM" and is_time(variable.encoding.get("dtype")):
         variable = variable.copy(deep=False)
         del variable.encoding["dtype"]  # units are given, so numbers are stored: xarray would store them as times
-    coders = getattr(conventions, "ZARR_CODERS", None)  # without it, bool becomes int8, as for netCDF
-    encoded = conventions.encode_cf_variable(variable, name=name, **({} if coders is None else {"coders": coders}))
+    # without these coders, in older releases, bool becomes int8 as for netCDF
+    coders: Any = {"coders": conventions.ZARR_CODERS} if hasattr(conventions, "ZARR_CODERS") else {}
+    encoded = conventions.encode_cf_variable(variable, name=name, **coders)
     return encode_text(typed(encoded, name), name, zarr_format)
 
 
@@ -197,7 +201,7 @@ def _key_encoding(given: Any, explicit: bool, zarr_format: int) -> Any:
 
 
 def checked_encoding(name: Hashable, encoding: Mapping[str, Any], explicit: bool, zarr_format: int) -> dict[str, Any]:
-    """Return what of an encoding says how to store; raise `MetadataError` for keys of an explicit one that nobody knows."""
+    """Return what of an encoding says how to store; raise `MetadataError` for unknown keys of an explicit one."""
     if encoding.get("_FillValue") is not None:
         raise MetadataError(f"Zarr does not support _FillValue in encoding (variable {name!r}).")
     known = KNOWN | {"fill_value"} if zarr_format == 3 else KNOWN

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -142,8 +143,8 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
         recover(opened, call.path, resume=call.resume)
     plans = _plan(opened, nodes, call)
     done = _replace(opened, plans, call) if call.mode == "w" else _add(opened, plans, call)
-    if call.compute and opened is not store:
-        opened.close()
+    if opened is not store:
+        opened.close()  # which finishes a zip archive; a store opens itself again for what a Delayed writes
     return done
 
 
@@ -197,7 +198,6 @@ def _store(
     """Store the values of all groups as one graph."""
     writes = [write for plan in plans for write in plan.writes(store, path)]
     journal = Journal.open(store, path, _token(writes), True) if call.resume else None
-    last: Any = finish if journal is None else _Finish(journal, finish)
     done = store_writes(
         writes,
         safe_chunks=call.safe_chunks,
@@ -205,23 +205,27 @@ def _store(
         partial_edges=call.mode != "r+",
         compute=call.compute and not call.computing,
         journal=journal,
-        finish=last,
+        finish=_Finish(store, journal, finish),
     )
     if call.compute and call.computing:
         done = done.compute(**call.computing)  # type: ignore[union-attr]
     return done
 
 
-class _Finish(NamedTuple):
-    """The end of a write with a journal; pickles."""
+@dataclass(frozen=True)
+class _Finish:
+    """What is done when everything is stored, maybe in the last task of a graph; pickles."""
 
-    journal: Journal
+    store: Store
+    journal: Journal | None
     then: Callable[[], None] | None
 
     def __call__(self) -> None:
         if self.then is not None:
             self.then()
-        self.journal.finish()
+        if self.journal is not None:
+            self.journal.finish()
+        self.store.close()
 
 
 def _token(writes: Sequence[ArrayWrite]) -> str:

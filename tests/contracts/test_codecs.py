@@ -15,7 +15,7 @@ import pytest
 
 from xzarr_backend.codecs import CODECS, BytesSpec, ChunkSpec, Codec, lookup
 from xzarr_backend.dtypes import as_dtype, parse_dtype_v3
-from xzarr_backend.errors import XzarrError
+from xzarr_backend.errors import UnsupportedError, XzarrError
 
 numcodecs_registry = pytest.importorskip("numcodecs.registry")
 
@@ -208,11 +208,28 @@ def needs(dtype: Any) -> None:
         pytest.importorskip("ml_dtypes")
 
 
+# Rows that no case can hold: ExZarr's forms are read and never written, so there is nothing to bring back. Their test
+# is tests/golden/test_exzarr.py, on bytes that a script puts together.
+READ_ONLY_ROWS: list[tuple[str, Mapping[str, Any]]] = [
+    ("exzarr.shards", {"chunk_shape": [1, 2], "codecs": [{"name": "bytes"}]}),
+    ("numcodecs.exzarr.scale", {"dtype": "<f8", "astype": "<i4", "offset": 1, "scale": 2}),
+]
+READ_ONLY = {name.removeprefix("numcodecs.") for name, _ in READ_ONLY_ROWS}
+
+
 def test_every_row_has_a_case() -> None:
     """A row that is added without a case here is not tested, so it fails."""
     groups = (ARRAY_TO_BYTES, STRINGS, ARRAY_TO_ARRAY, FILTERS, BYTES_TO_BYTES, OBJECTS, UNSAFE)
     tested = {case.name.removeprefix("numcodecs.") for group in groups for case in group}
-    assert {name.removeprefix("numcodecs.") for name in CODECS} == tested
+    assert {name.removeprefix("numcodecs.") for name in CODECS} - READ_ONLY == tested
+
+
+@pytest.mark.parametrize(("name", "configuration"), READ_ONLY_ROWS)
+def test_read_only_rows_refuse_to_write(name: str, configuration: Mapping[str, Any]) -> None:
+    """What cannot be written raises; nothing is stored in a form that only its own writer could read."""
+    spec: Any = spec_of("int32", (2, 2)) if name == "exzarr.shards" else BytesSpec(16, 4)
+    with pytest.raises(UnsupportedError, match="only be read"):
+        lookup(name).factory(configuration, spec).encode(values(as_dtype("int32"), (2, 2)))
 
 
 def test_every_codec_of_numcodecs_has_a_row() -> None:

@@ -1,4 +1,4 @@
-"""What users of today's tools reported as lost, relabelled or invented data, each reproduced and seen to be right here."""
+"""What users of today's tools reported as lost, relabelled or invented data: each reproduced, and right here."""
 
 from __future__ import annotations
 

@@ -242,9 +242,27 @@ def test_values_that_the_stored_encoding_cannot_hold_are_refused(
     xz.to_zarr(xr.Dataset({"a": stored}), tmp_path / "a.zarr")
     before = opened(tmp_path / "a.zarr")
     new = xr.Dataset({"a": ("t", appended)})
-    with pytest.raises(ValueError, match="'a'|serialized faithfully"):
+    with pytest.raises(ValueError, match=r"'a'|serialized faithfully"):
         xz.to_zarr(new.chunk() if lazy else new, tmp_path / "a.zarr", append_dim="t")
     xr.testing.assert_identical(opened(tmp_path / "a.zarr"), before)
+
+
+@pytest.mark.parametrize(
+    ("start", "calendar", "problem"), [("2000-01-04 12:00", "360_day", "unit"), ("2000-01-04", "noleap", "calendar")]
+)
+def test_times_of_another_unit_or_calendar_are_refused(tmp_path: Path, start: str, calendar: str, problem: str) -> None:
+    """Times of cftime are held to the unit and the calendar of the store."""
+    pytest.importorskip("cftime")
+
+    def ds(start: str, calendar: str) -> xr.Dataset:
+        times = xr.date_range(start, periods=3, calendar=calendar, use_cftime=True)
+        return xr.Dataset({"a": ("t", [1, 2, 3])}, coords={"t": times})
+
+    xz.to_zarr(ds("2000-01-01", "360_day"), tmp_path / "a.zarr")
+    with pytest.raises(RegionError, match=problem):
+        xz.to_zarr(ds(start, calendar), tmp_path / "a.zarr", append_dim="t")
+    xz.to_zarr(ds("2000-01-04", "360_day"), tmp_path / "a.zarr", append_dim="t")
+    assert opened(tmp_path / "a.zarr").t.values[-1].day == 6
 
 
 def test_texts_of_another_width_are_refused(tmp_path: Path) -> None:

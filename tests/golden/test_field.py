@@ -96,33 +96,91 @@ IRREGULAR = {"name": "irregular", "configuration": {"chunk_sizes": [[6]]}}
 
 CASES = [
     # rows of compat.py
-    Case("one byte", v2(LINE.astype("u1"), dtype=">u1"), LINE.astype("u1").tobytes(), LINE.astype("u1"), ("v2-byte-order-of-one-byte",)),
-    Case("text of netcdf-c", v2(np.array([b"a", b"b"]), dtype=">S1", fill_value=""), b"ab", np.array([b"a", b"b"]), ("v2-byte-order-of-one-byte",)),
+    Case(
+        "one byte",
+        v2(LINE.astype("u1"), dtype=">u1"),
+        LINE.astype("u1").tobytes(),
+        LINE.astype("u1"),
+        ("v2-byte-order-of-one-byte",),
+    ),
+    Case(
+        "text of netcdf-c",
+        v2(np.array([b"a", b"b"]), dtype=">S1", fill_value=""),
+        b"ab",
+        np.array([b"a", b"b"]),
+        ("v2-byte-order-of-one-byte",),
+    ),
     Case("no order", v2(LINE, order=ABSENT), RAW, LINE, ("v2-missing-order",)),
     Case("no fill value", v2(LINE, fill_value=ABSENT), RAW, LINE, ("v2-missing-fill-value",)),
     Case("no compressor", v2(LINE, compressor=ABSENT), RAW, LINE, ("v2-missing-compressor",)),
     Case("no codecs", v3(LINE, codecs=ABSENT), RAW, LINE, ("v3-no-codecs",)),
     Case("npm zarrita", v3(LINE, codecs=[], fill_value=None), RAW, LINE, ("v3-no-serializer", "v3-null-fill-value")),
-    Case("2022 gzip alone", v3(LINE, codecs=[named("zlib")]), zlib.compress(RAW), LINE, ("v3-no-serializer", "v3-unprefixed-numcodecs")),
+    Case(
+        "2022 gzip alone",
+        v3(LINE, codecs=[named("zlib")]),
+        zlib.compress(RAW),
+        LINE,
+        ("v3-no-serializer", "v3-unprefixed-numcodecs"),
+    ),
     Case("no chunk, null", v3(LINE, fill_value=None), None, LINE * 0, ("v3-null-fill-value",)),
-    Case("endian", v3(LINE, codecs=[named("endian", endian="big")]), LINE.astype(">i4").tobytes(), LINE, ("v3-endian",)),
+    Case(
+        "endian", v3(LINE, codecs=[named("endian", endian="big")]), LINE.astype(">i4").tobytes(), LINE, ("v3-endian",)
+    ),
     Case("bytes without endian", v3(LINE, codecs=[named("bytes")]), RAW, LINE, ("v3-bytes-without-endian",)),
-    Case("transpose F", v3(BOARD, codecs=[named("transpose", order="F"), LITTLE]), BOARD.tobytes("F"), BOARD, ("v3-transpose-letter",)),
-    Case("transpose C", v3(BOARD, codecs=[named("transpose", order="C"), LITTLE]), BOARD.tobytes(), BOARD, ("v3-transpose-letter",)),
+    Case(
+        "transpose F",
+        v3(BOARD, codecs=[named("transpose", order="F"), LITTLE]),
+        BOARD.tobytes("F"),
+        BOARD,
+        ("v3-transpose-letter",),
+    ),
+    Case(
+        "transpose C",
+        v3(BOARD, codecs=[named("transpose", order="C"), LITTLE]),
+        BOARD.tobytes(),
+        BOARD,
+        ("v3-transpose-letter",),
+    ),
     Case("irregular", v3(LINE, chunk_grid=IRREGULAR), RAW, LINE, ("v3-irregular",)),
     Case("lzma", v3(LINE, codecs=[LITTLE, named("lzma")]), lzma.compress(RAW), LINE, ("v3-unprefixed-numcodecs",)),
-    Case("times", v3(LINE, data_type="timedelta64"), LINE.astype("<i8").tobytes(), LINE.astype("m8[us]"), ("v3-time-names",)),
+    Case(
+        "times",
+        v3(LINE, data_type="timedelta64"),
+        LINE.astype("<i8").tobytes(),
+        LINE.astype("m8[us]"),
+        ("v3-time-names",),
+    ),
     # what every reading takes as it is
     Case("bare names", v3(LINE, codecs=["bytes"], chunk_key_encoding="v2"), RAW, LINE, ("v3-bytes-without-endian",)),
     Case("data type as an object", v3(LINE, data_type={"name": "int32"}), RAW, LINE),
     Case("no node type", v3(LINE, node_type=ABSENT), RAW, LINE),
     Case("to be ignored", v3(LINE, future={"name": "x", "must_understand": False}), RAW, LINE),
-    Case("unknown members", v2(LINE, compressor={"id": "zlib", "level": -1, "speed": 9}, _nczarr_array={}), zlib.compress(RAW), LINE),
-    Case("lzma with filters", v2(LINE, compressor={"id": "lzma", "format": 1, "check": 0, "filters": LZMA_FILTERS}), lzma.compress(RAW, filters=LZMA_FILTERS), LINE),
+    Case(
+        "unknown members",
+        v2(LINE, compressor={"id": "zlib", "level": -1, "speed": 9}, _nczarr_array={}),
+        zlib.compress(RAW),
+        LINE,
+    ),
+    Case(
+        "lzma with filters",
+        v2(LINE, compressor={"id": "lzma", "format": 1, "check": 0, "filters": LZMA_FILTERS}),
+        lzma.compress(RAW, filters=LZMA_FILTERS),
+        LINE,
+    ),
     Case("gzip of v3", v3(LINE, codecs=[LITTLE, named("gzip", level=1)]), zlib.compress(RAW, wbits=31), LINE),
-    Case("transpose before shards", v3(BOARD, codecs=[named("transpose", order=[1, 0]), BOARD_OF_SHARDS]), sharded([BOARD[0].tobytes(), BOARD[1].tobytes()]), BOARD),
-    Case("codecs behind shards", v3(BOARD.T, codecs=[BOARD_OF_SHARDS, named("gzip", level=1)]), zlib.compress(sharded([BOARD[0].tobytes(), BOARD[1].tobytes()]), wbits=31), BOARD.T),
-]  # fmt: skip
+    Case(
+        "transpose before shards",
+        v3(BOARD, codecs=[named("transpose", order=[1, 0]), BOARD_OF_SHARDS]),
+        sharded([BOARD[0].tobytes(), BOARD[1].tobytes()]),
+        BOARD,
+    ),
+    Case(
+        "codecs behind shards",
+        v3(BOARD.T, codecs=[BOARD_OF_SHARDS, named("gzip", level=1)]),
+        zlib.compress(sharded([BOARD[0].tobytes(), BOARD[1].tobytes()]), wbits=31),
+        BOARD.T,
+    ),
+]
 
 ROWS = {row for case in CASES for row in case.rows}
 
@@ -164,7 +222,8 @@ FILLS = [
     ("<i4", "0", 0), ("<i4", 3.0, 3), ("|b1", 0, False), ("|b1", 1, True), ("|b1", False, False),
     ("<c8", 0, 0j), ("<c16", [1, "NaN"], complex(1, NAN)),
     ("|S4", 0, b""), ("|S4", "", b""), ("|S4", "QUI=", b"AB"), ("<U3", 0, ""), ("<U3", "", ""), ("<U3", "ab", "ab"),
-    ("<M8[s]", "NaT", np.datetime64("NaT", "s")), ("<M8[s]", 0, np.datetime64(0, "s")), ("<M8", 5, np.datetime64(5, "us")),
+    ("<M8[s]", "NaT", np.datetime64("NaT", "s")), ("<M8[s]", 0, np.datetime64(0, "s")),
+    ("<M8", 5, np.datetime64(5, "us")),
 ]  # fmt: skip
 
 

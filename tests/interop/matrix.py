@@ -326,10 +326,12 @@ def _keywords(name: str, kind: Kind, zarr_format: int) -> dict[str, Any]:
 
 
 @cache
-def combinations(kind: Kind, zarr_format: int) -> Iterator[Combination]:
-    """Yield all arrays of a data type in a format."""
-    if zarr_format not in kind.formats:
-        return
+def combinations(kind: Kind, zarr_format: int) -> tuple[Combination, ...]:
+    """Return all arrays of a data type in a format."""
+    return tuple(_combinations(kind, zarr_format)) if zarr_format in kind.formats else ()
+
+
+def _combinations(kind: Kind, zarr_format: int) -> Iterator[Combination]:
     for way in ways(kind, zarr_format):
         if zarr_format == 3 and kind.name.endswith("-big") and way.name not in ("none", "default"):
             continue  # v3 knows no byte order: these arrays are those of the little-endian type
@@ -361,20 +363,8 @@ def same(found: Any, expected: Any) -> str:
     found, expected = np.asarray(found), np.asarray(expected)
     if found.dtype.kind == expected.dtype.kind and found.dtype.kind in "US" and found.ndim == 0:
         found = found.astype(expected.dtype)  # scalars of NumPy forget the length
-    if found.dtype.kind == expected.dtype.kind and found.dtype.kind in "US" and found.ndim == 0:
-        found = found.astype(expected.dtype)  # scalars of NumPy forget the length
-    if found.dtype.kind == expected.dtype.kind and found.dtype.kind in "US" and found.ndim == 0:
-        found = found.astype(expected.dtype)  # scalars of NumPy forget the length
-    if found.dtype.kind == expected.dtype.kind and found.dtype.kind in "US" and found.ndim == 0:
-        found = found.astype(expected.dtype)  # scalars of NumPy forget the length
-    if found.dtype.kind == expected.dtype.kind and found.dtype.kind in "US" and found.ndim == 0:
-        found = found.astype(expected.dtype)  # scalars of NumPy forget the length
     if found.shape != expected.shape:
         return f"shape {found.shape} instead of {expected.shape}"
-    different = f"{found.tolist()!r:.200} instead of {expected.tolist()!r:.200}"
-    different = f"{found.tolist()!r:.200} instead of {expected.tolist()!r:.200}"
-    different = f"{found.tolist()!r:.200} instead of {expected.tolist()!r:.200}"
-    different = f"{found.tolist()!r:.200} instead of {expected.tolist()!r:.200}"
     different = f"{found.tolist()!r:.200} instead of {expected.tolist()!r:.200}"
     if expected.dtype.kind in "TO" or found.dtype.kind in "TO":
         return "" if found.tolist() == expected.tolist() else different

@@ -15,8 +15,8 @@ HEAD = """# What the doctor finds
 This page has one section for each finding, under its id. A script writes it from the tables of the package.
 
 An **error** keeps an array from being read, or makes everybody read something else. A **warning** is something that
-some readers refuse or misunderstand, or that costs time. A **note** is no fault. Findings with *mended by `--fix`* can be
-mended: only metadata change, each document in one step, and the old document stays beside it as `*.xzarr-copy`.
+some readers refuse or misunderstand, or that costs time. A **note** is no fault. Findings with *mended by `--fix`* can
+be mended: only metadata change, each document in one step, and the old one stays beside it as `*.xzarr-copy`.
 """
 
 

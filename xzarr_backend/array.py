@@ -24,7 +24,7 @@ from .codec_objects import report_codecs
 from .compat import Reading
 from .errors import MetadataError, SelectionError, UnsupportedError
 from .formats.v2 import parse_array_v2
-from .formats.v3 import parse_array_v3
+from .formats.v3 import format_named, parse_array_v3
 from .index_cache import IndexCache
 from .indexer import Indexer
 from .layout import Layout, compile_layout, inner_grid
@@ -155,7 +155,7 @@ class Array:
     @property
     def codecs(self) -> tuple[Any, ...]:
         """The codec chain as v3 dicts, in the order of encoding (v2 arrays too)."""
-        return report_codecs(self.spec).chain
+        return tuple(format_named(codec) for codec in self.spec.codecs)
 
     @property
     def filters(self) -> tuple[Any, ...]:

@@ -38,9 +38,8 @@ _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")  # by the numbers that numcod
 
 
 class Reported(NamedTuple):
-    """The codecs of an array as `Array` and ``encoding`` show them; ``chain`` is always in v3 dicts."""
+    """The codecs of an array by their roles, as `Array` and ``encoding`` show them."""
 
-    chain: tuple[Any, ...]
     filters: tuple[Any, ...]
     serializer: Any
     compressors: tuple[Any, ...]
@@ -48,14 +47,23 @@ class Reported(NamedTuple):
 
 def report_codecs(spec: ArraySpec) -> Reported:
     """Return the codecs of ``spec`` in the vocabulary of its format."""
-    chain = tuple(format_named(codec) for codec in spec.codecs)
     if spec.zarr_format == 2:
         _, filters, compressor = split_v2(spec)
-        return Reported(chain, _numcodecs(filters), None, _numcodecs([] if compressor is None else [compressor]))
-    arrays, serializer, compressors = _split_v3(spec.codecs)
-    return Reported(
-        chain, tuple(map(format_named, arrays)), format_named(serializer), tuple(map(format_named, compressors))
-    )
+        return Reported(_numcodecs(filters), None, _numcodecs([] if compressor is None else [compressor]))
+    arrays, serializer, compressors = _split_once(spec.codecs)
+    return Reported(tuple(map(format_named, arrays)), format_named(serializer), tuple(map(format_named, compressors)))
+
+
+_split_last: tuple[Sequence[Named], tuple[Sequence[Named], Named, Sequence[Named]]] | None = None
+
+
+def _split_once(codecs: Sequence[Named]) -> tuple[Sequence[Named], Named, Sequence[Named]]:
+    """Split a v3 chain; the arrays of a group mostly share one and the same chain."""
+    global _split_last
+    known = _split_last
+    if known is None or known[0] is not codecs:
+        _split_last = known = codecs, _split_v3(codecs)
+    return known[1]
 
 
 def _split_v3(codecs: Sequence[Named]) -> tuple[Sequence[Named], Named, Sequence[Named]]:

@@ -75,20 +75,23 @@ class _Codecs(NamedTuple):
 def convert_spec(source: Array, wishes: Wishes) -> Converted:
     """Return what ``source`` becomes; raise `MetadataError` or `UnsupportedError` that name the array and a way out."""
     try:
-        return _convert(source, wishes)
+        found = _convert(source, wishes, keep_rounding=True)
+        if _rounds(found.spec) and wishes.filters == KEEP and not same_bytes(source.spec, found.spec):
+            return _convert(source, wishes, keep_rounding=False)
+        return found
     except (MetadataError, UnsupportedError) as error:
         if isinstance(error, UnsupportedError) and not error.hint:
             error.hint = "keep the format, choose other codecs (compressors=, filters=), or leave the array out"
         raise error.within(source.where)  # noqa: B904
 
 
-def _convert(source: Array, wishes: Wishes) -> Converted:
+def _convert(source: Array, wishes: Wishes, keep_rounding: bool) -> Converted:
     spec, zarr_format = source.spec, wishes.zarr_format or source.zarr_format
     same_format = zarr_format == spec.zarr_format
     if same_format and wishes.keeps_chunks and _says_what_is_meant(source):
         return Converted(_with_keys(spec, wishes.chunk_key_encoding))
     masked = carry_mask(spec, zarr_format)
-    codecs, notes = _codecs_for(source, zarr_format, wishes)
+    codecs, notes = _codecs_for(source, zarr_format, wishes, keep_rounding)
     chunks, shards = _grid_for(source, zarr_format, wishes)
     keys = wishes.chunk_key_encoding
     built = build_spec(
@@ -198,7 +201,9 @@ def wanted_lengths(source: Array, given: Any, kept: tuple[Any, ...] | None) -> A
 # --- codecs -----------------------------------------------------------------------------------------------------------
 
 
-def _codecs_for(source: Array, zarr_format: int, wishes: Wishes) -> tuple[_Codecs, list[str]]:
+def _codecs_for(
+    source: Array, zarr_format: int, wishes: Wishes, keep_rounding: bool
+) -> tuple[_Codecs, list[str]]:
     spec = source.spec
     found = _of_v2(spec) if spec.zarr_format == 2 else _of_v3(spec.codecs)
     found = _without_replaced(found)
@@ -207,7 +212,7 @@ def _codecs_for(source: Array, zarr_format: int, wishes: Wishes) -> tuple[_Codec
         found = found._replace(compressors=(Named("zstd", {}),))
     if wishes.filters != KEEP:
         found = found._replace(filters=_several(wishes.filters))
-    elif any(_short(codec) in _ROUNDING for codec in found.filters):
+    elif not keep_rounding:
         found = found._replace(filters=tuple(codec for codec in found.filters if _short(codec) not in _ROUNDING))
         notes.append("the filters that round were left out where chunks are encoded anew: the values are rounded already")
     if wishes.compressors != KEEP:
@@ -215,6 +220,11 @@ def _codecs_for(source: Array, zarr_format: int, wishes: Wishes) -> tuple[_Codec
     placed = _placed_in_v3(found) if zarr_format == 3 else _placed_in_v2(found)
     size = spec.dtype.itemsize or 1
     return placed._replace(compressors=tuple(spelled(codec, zarr_format, size) for codec in placed.compressors)), notes
+
+
+def _rounds(spec: ArraySpec) -> bool:
+    chains = [spec.codecs, *(codec.configuration.get("codecs") or () for codec in spec.codecs)]
+    return any(_short(named_of(codec)) in _ROUNDING for chain in chains for codec in chain)
 
 
 def _several(given: Any) -> tuple[Named, ...]:
@@ -338,7 +348,20 @@ def _canonical(codecs: Sequence[Any], size: int, dtype: DataType | None) -> Any:
                 )
                 members["index_location"] = members.get("index_location") or "end"
         found.append((name, _plain(members)))
-    return found
+    return _filters_first(found)
+
+
+def _filters_first(chain: list[Any]) -> list[Any]:
+    """Put filters that v2 applies to the bytes of the elements where v3 has them, if that gives the same bytes."""
+    at = next((place for place, (name, _) in enumerate(chain) if name == "bytes"), None)
+    if at is None or chain[at][1]["endian"] == "big":
+        return chain
+    stop = at + 1
+    while stop < len(chain) and chain[stop][0].removeprefix(_OWN) in _ARRAY_STAGE:
+        if any(isinstance(value, str) and value.startswith(">") for value in chain[stop][1].values()):
+            break
+        stop += 1
+    return [*chain[:at], *chain[at + 1 : stop], chain[at], *chain[stop:]]
 
 
 def _plain(value: Any) -> Any:

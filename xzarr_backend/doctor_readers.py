@@ -30,7 +30,13 @@ READERS = (
     Reader("zarr-python-2", "zarr-python 2", "2.18.7", OBSERVED, FIXTURES),
     Reader("zarr-python-3.1", "zarr-python 3.1", "3.1.6", OBSERVED, FIXTURES),
     Reader("zarr-python-3.4", "zarr-python 3.4", "3.4.2", OBSERVED, FIXTURES),
-    Reader("xarray", "xarray, built-in engine", "2026.9.0", OBSERVED, "zarr-python 3.4.2, which it reads with"),
+    Reader(
+        "xarray",
+        "xarray, built-in engine",
+        "2026.9.0",
+        OBSERVED,
+        "opening groups of the shared fixtures on zarr 3.4.2",
+    ),
     Reader("tensorstore", "tensorstore", "0.1.86", OBSERVED, FIXTURES),
     Reader("exzarr", "ExZarr", "1.0.1", OBSERVED, "its reading rules, found by running it"),
     Reader("zarrs", "zarrs", "0.23", STATED, "its tables of codecs and data types on docs.rs"),
@@ -69,6 +75,26 @@ def forecasts(facts: Facts) -> list[Forecast]:
         for reader in rule.readers if answer else ():
             texts[reader][rule.verdict].append(f"{rule.reason}: {answer}")
     return [_forecast(reader, texts) for reader in READERS]
+
+
+def with_neighbours(arrays: dict[str, list[Forecast]]) -> dict[str, list[Forecast]]:
+    """Return the forecasts of all arrays, by path, with what xarray makes of whole groups.
+
+    It opens every member of a group at once: one that it refuses keeps the others from being read too.
+    """
+    culprits: dict[str, str] = {}
+    for path, found in sorted(arrays.items()):
+        if any(one.reader.id == XARRAY and one.verdict == REFUSES for one in found):
+            culprits.setdefault(path.rpartition("/")[0], path)
+    return {
+        path: [_beside(one, culprits.get(path.rpartition("/")[0])) for one in found] for path, found in arrays.items()
+    }
+
+
+def _beside(one: Forecast, culprit: str | None) -> Forecast:
+    if culprit is None or one.reader.id != XARRAY or one.verdict == REFUSES:
+        return one
+    return one._replace(verdict=REFUSES, reasons=(f"opens whole groups, and refuses a neighbour: {culprit}",))
 
 
 def _answer(rule: Rule, facts: Facts) -> str:

@@ -16,7 +16,7 @@ from .doctor_chunk_checks import check_chunks, check_speed
 from .doctor_facts import Facts
 from .doctor_findings import Finding, Mend, found, most_important_first
 from .doctor_mending import mend
-from .doctor_readers import READERS, forecasts
+from .doctor_readers import READERS, forecasts, with_neighbours
 from .doctor_report import ArrayReport, Report
 from .errors import UnsupportedError, XzarrError
 from .inventory import DOCUMENTS, Inventory, load_documents, only_archive, reason, take_inventory
@@ -72,17 +72,18 @@ def _examine(store: Store, path: str, quirks: str | None, reader: str | None) ->
         _ask_consolidated(inventory)
     _add_parents(inventory, path)
     findings += _examine_store(inventory, path)
+    examined = list(_all_facts(inventory, path, quirks, archive is not None))
+    foretold = with_neighbours({facts.where: forecasts(facts) for facts in examined})
     arrays = []
-    for facts in _all_facts(inventory, path, quirks, archive is not None):
-        foretold = forecasts(facts)
+    for facts in examined:
         findings += check_array(facts, inventory)
         if inventory.complete:
             findings += check_chunks(facts)
         findings += check_speed(facts)
-        for one in foretold:
+        for one in foretold[facts.where]:
             if one.reader.id == reader:
                 findings += check_reader(facts, one)
-        arrays.append(ArrayReport(facts.where, _described(facts), facts.array is not None, foretold))
+        arrays.append(ArrayReport(facts.where, _described(facts), facts.array is not None, foretold[facts.where]))
     return Report(store.url, f"/{path}", most_important_first(findings), arrays, [], inventory.complete)
 
 

@@ -183,7 +183,7 @@ def _text_part(name: str, dtype: np.dtype[Any], values: Any) -> Part:
             f"{name!r} has {len(labels):,} different texts, more than fit into a list of labels",
             hint="store them as they are, without a profile",
         )
-    attributes: dict[str, JSON] = {SEMANTIC: "string", "labels": labels}  # type: ignore[dict-item]
+    attributes: dict[str, JSON] = {SEMANTIC: "string", "labels": labels}
     attributes["string_dtype"] = dtype.str if dtype.kind in "SU" else "string"
     return Part("", _code_dtype(len(labels)), _Codes(name, tuple(labels)), attributes)
 
@@ -309,7 +309,7 @@ def pair_meaning(semantic: JSON, dtype: np.dtype[Any]) -> Meaning | None:
     stored = _FIXED.get(semantic) if isinstance(semantic, str) else None
     if stored is None or dtype.kind not in "iuf":
         return None
-    return Meaning(np.dtype(semantic), _Pair(str(semantic)))  # type: ignore[arg-type]
+    return Meaning(np.dtype(semantic), _Pair(str(semantic)))
 
 
 def record_meaning(fields: Sequence[str], dtypes: Sequence[np.dtype[Any]]) -> Meaning:
@@ -396,9 +396,9 @@ def _labelled(attributes: Mapping[str, JSON]) -> Meaning | None:
     dtype: np.dtype[Any] = np.dtypes.StringDType()
     if isinstance(wanted, str) and _TEXT_DTYPE.fullmatch(wanted):
         dtype = np.dtype(wanted)
-        if not _hold(labels, dtype):  # type: ignore[arg-type]
+        if not _hold(labels, dtype):
             return None
-    return Meaning(dtype, _Labels(tuple(labels), dtype))  # type: ignore[arg-type]
+    return Meaning(dtype, _Labels(tuple(labels), dtype))
 
 
 def _hold(labels: Sequence[str], dtype: np.dtype[Any]) -> bool:

@@ -225,3 +225,14 @@ def test_every_finding_has_its_page(request: pytest.FixtureRequest) -> None:
 
     assert (root / "docs" / "interop" / "findings.md").read_text("utf-8") == page()
     assert all(f"## {name}\n" in page() for name in FINDINGS)
+
+
+def test_xarray_opens_whole_groups(tmp_path: Path) -> None:
+    """An array that xarray refuses keeps it from its neighbours in the group, not from other groups."""
+    xz.create_group(tmp_path / "s")
+    for name in ("g/named", "g/unnamed", "h/named"):
+        names = None if name == "g/unnamed" else ("y", "x")
+        xz.create_array(tmp_path / "s", name, data=DATA, dimension_names=names)
+    report = xz.doctor(tmp_path / "s")
+    assert "/g/unnamed" in report.forecast("g/named", "xarray").reasons[0]
+    assert report.forecast("h/named", "xarray").verdict == READS

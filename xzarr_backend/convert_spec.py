@@ -24,6 +24,7 @@ from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v2 import FILTERS, format_array_v2, parse_array_v2, split_v2
 from .formats.v3 import format_array_v3, parse_array_v3
+from .layout import compile_layout
 from .spec import ArraySpec, Named
 
 KEEP = "keep"
@@ -74,11 +75,16 @@ class _Codecs(NamedTuple):
 
 def convert_spec(source: Array, wishes: Wishes) -> Converted:
     """Return what ``source`` becomes; raise `MetadataError` or `UnsupportedError` that name the array and a way out."""
+    rounds = wishes.filters == KEEP and _rounds(source.spec)
     try:
-        found = _convert(source, wishes, keep_rounding=True)
-        if _rounds(found.spec) and wishes.filters == KEEP and not same_bytes(source.spec, found.spec):
-            return _convert(source, wishes, keep_rounding=False)
-        return found
+        if rounds:
+            try:
+                found = _convert(source, wishes, keep_rounding=True)
+                if same_bytes(source.spec, found.spec):
+                    return found
+            except MetadataError:
+                pass  # the filter cannot be said in the other format, but can be left out
+        return _convert(source, wishes, keep_rounding=not rounds)
     except (MetadataError, UnsupportedError) as error:
         if isinstance(error, UnsupportedError) and not error.hint:
             error.hint = "keep the format, choose other codecs (compressors=, filters=), or leave the array out"
@@ -109,6 +115,7 @@ def _convert(source: Array, wishes: Wishes, keep_rounding: bool) -> Converted:
         chunk_key_encoding=keys if keys is not None or not same_format else spec.chunk_key_encoding,
         zarr_format=zarr_format,
     )
+    compile_layout(built, "", source.options.allow_codecs)  # what cannot be compiled cannot be stored
     return Converted(built, tuple(note for note in (*notes, masked.note, _fill_note(spec, built)) if note))
 
 
@@ -234,6 +241,8 @@ def _several(given: Any) -> tuple[Named, ...]:
 
 def _of_v2(spec: ArraySpec) -> _Codecs:
     order, filters, compressor = split_v2(spec)
+    if isinstance(compressor, Mapping) and compressor.get("id") in FILTERS:
+        filters, compressor = [*filters, compressor], None  # somebody put it in the place of the compressor
     big = any(codec.name == "bytes" and codec.configuration.get("endian") == "big" for codec in spec.codecs)
     return _Codecs(
         order,

@@ -21,7 +21,7 @@ from .compat import found_quirks
 from .convert_masks import carry_mask, names_of, plain_attributes
 from .creation import build_spec
 from .dtypes import DataType, as_dtype
-from .errors import MetadataError, UnsupportedError, XzarrError
+from .errors import ChunkError, MetadataError, UnsupportedError, XzarrError
 from .formats.v2 import FILTERS, format_array_v2, parse_array_v2, split_v2
 from .formats.v3 import format_array_v3, parse_array_v3
 from .layout import compile_layout
@@ -89,6 +89,10 @@ def convert_spec(source: Array, wishes: Wishes) -> Converted:
         if isinstance(error, UnsupportedError) and not error.hint:
             error.hint = "keep the format, choose other codecs (compressors=, filters=), or leave the array out"
         raise error.within(source.where)  # noqa: B904
+    except ChunkError as error:  # a filter that cannot take the fill value
+        raise UnsupportedError(
+            f"the filters cannot be kept: {error.what}", where=source.where, hint="leave them out: filters=None"
+        ) from error
 
 
 def _convert(source: Array, wishes: Wishes, keep_rounding: bool) -> Converted:
@@ -124,7 +128,9 @@ def _fill_note(source: ArraySpec, target: ArraySpec) -> str:
     if target.fill_value is None or target.dtype.itemsize is None:
         return ""
     stored = target.dtype.parse_fill(target.document["fill_value"], target.zarr_format)
-    same = np.asarray(stored, target.dtype.numpy).tobytes() == np.asarray(target.fill_value, target.dtype.numpy).tobytes()
+    same = (
+        np.asarray(stored, target.dtype.numpy).tobytes() == np.asarray(target.fill_value, target.dtype.numpy).tobytes()
+    )
     return "" if same else f"Zarr v{target.zarr_format} cannot say the bits of the fill value {source.fill_value!r}"
 
 
@@ -208,9 +214,7 @@ def wanted_lengths(source: Array, given: Any, kept: tuple[Any, ...] | None) -> A
 # --- codecs -----------------------------------------------------------------------------------------------------------
 
 
-def _codecs_for(
-    source: Array, zarr_format: int, wishes: Wishes, keep_rounding: bool
-) -> tuple[_Codecs, list[str]]:
+def _codecs_for(source: Array, zarr_format: int, wishes: Wishes, keep_rounding: bool) -> tuple[_Codecs, list[str]]:
     spec = source.spec
     found = _of_v2(spec) if spec.zarr_format == 2 else _of_v3(spec.codecs)
     found = _without_replaced(found)
@@ -221,7 +225,9 @@ def _codecs_for(
         found = found._replace(filters=_several(wishes.filters))
     elif not keep_rounding:
         found = found._replace(filters=tuple(codec for codec in found.filters if _short(codec) not in _ROUNDING))
-        notes.append("the filters that round were left out where chunks are encoded anew: the values are rounded already")
+        notes.append(
+            "the filters that round were left out where chunks are encoded anew: the values are rounded already"
+        )
     if wishes.compressors != KEEP:
         found = found._replace(compressors=_several("zstd" if wishes.compressors == "auto" else wishes.compressors))
     placed = _placed_in_v3(found) if zarr_format == 3 else _placed_in_v2(found)

@@ -25,8 +25,7 @@ from .parallel_writing import (
 )
 from .stores import MemoryStore, open_store
 from .stores.base import Store
-from .stores.local import LocalStore
-from .transactions import Replacement
+from .transactions import Replacement, can_stage
 from .write_locks import LockFactory
 from .write_planning import check_region
 
@@ -130,7 +129,7 @@ class Request(NamedTuple):
         prefix = f"{self.path}/" if self.path else ""
         if not store.list_dir(prefix):
             return None
-        if not isinstance(store, LocalStore) and is_lazy(self.data) and _reads(self.data, store, self.path):
+        if not can_stage(store, self.path) and is_lazy(self.data) and _reads(self.data, store, self.path):
             raise RegionError(
                 "the data come from the array that they are to replace, and this store cannot keep both",
                 where=place_of(store, self.path),

@@ -202,13 +202,13 @@ def _pieces_of_one(source: Source, blob: Blob, pieces: Sequence[Piece]) -> list[
 def _fetch_coalesced(source: Source, found: Sequence[tuple[Shard, Hashable, list[Piece]]]) -> list[list[Any]]:
     """Fetch what is not in memory yet with one wave of requests, neighbouring ranges as one."""
     requests: list[Request] = []
-    spans: list[
-        list[tuple[int, int]]
-    ] = []  # for each piece of each shard: its request and where in the answer it begins
+    # for each piece of each shard: its request, and where in the answer it begins
+    spans: list[list[tuple[int, int]]] = []
     for shard, _, pieces in found:
         blob = shard.job.blob
         here = [(0, 0)] * len(pieces)
-        for at in sorted(range(len(pieces)), key=[piece.start for piece in pieces].__getitem__) if blob.data is None else ():
+        starts = [piece.start for piece in pieces]
+        for at in sorted(range(len(pieces)), key=starts.__getitem__) if blob.data is None else ():
             start, nbytes = blob.start + pieces[at].start, pieces[at].nbytes
             last = requests[-1].byte_range if requests and requests[-1].key == blob.key else None
             if last is not None and 0 <= start - (last.start + (last.length or 0)) <= GAP_NBYTES:

@@ -36,8 +36,12 @@ class ArrayReport(NamedTuple):
 class WriteReport(Mapping[str, ArrayReport]):
     """For each array, by its path, the `ArrayReport` of a write; prints as text, ``dict(report)`` gives the numbers."""
 
-    def __init__(self, arrays: Mapping[str, ArrayReport]) -> None:
-        self._arrays = dict(arrays)
+    def __init__(self, arrays: Mapping[str, ArrayReport], notes: Sequence[str] = ()) -> None:
+        self._arrays, self.notes = dict(arrays), tuple(notes)
+
+    def with_notes(self, notes: Sequence[str]) -> WriteReport:
+        """Return the same report with what the writer should know beside the numbers."""
+        return WriteReport(self._arrays, (*self.notes, *notes))
 
     def __getitem__(self, path: str) -> ArrayReport:
         return self._arrays[path]
@@ -72,7 +76,7 @@ class WriteReport(Mapping[str, ArrayReport]):
         lines = [f"{self.objects} objects in {len(self)} arrays, {self.shared} of them shared"]
         for path, array in self._arrays.items():
             lines.append(f"  {path or '/'}: {array.objects} objects in {array.blocks} tasks: {array.how}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
         return f"<WriteReport: {self}>"

@@ -73,7 +73,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         quirks: str | None = None,
         strict: bool = False,
         duplicate_dims: str = "rename",
-        decode_semantics: bool | None = None,
+        decode_semantics: bool = True,
     ) -> Dataset:
         """Return the group (or the array, as a dataset with one variable) at ``group`` of ``filename_or_obj``.
 
@@ -81,7 +81,8 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         keywords of the built-in engine: ``keep_variables`` opens these and no others; ``missing`` says what chunks that
         are not stored are ("fill", "warn", "raise"); ``duplicate_dims`` "rename" makes the second ``x`` of a variable
         ``x_1``, "keep" leaves it; ``strict`` raises for members that cannot be read, which are skipped with a warning
-        otherwise; ``quirks`` names a writer whose ways are assumed. ``synchronizer``, ``chunk_store``, ``engine`` and
+        otherwise; ``quirks`` names a writer whose ways are assumed; ``decode_semantics`` False shows the stored numbers where
+        ``dtype_semantic`` attributes say what they stand for. ``synchronizer``, ``chunk_store``, ``engine`` and
         ``cache_members`` are accepted for compatibility; the first two must be None.
         Raises `NodeNotFoundError`, `MetadataError` or `UnsupportedError`.
         """
@@ -125,7 +126,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         quirks: str | None = None,
         strict: bool = False,
         duplicate_dims: str = "rename",
-        decode_semantics: bool | None = None,
+        decode_semantics: bool = True,
     ) -> dict[str, Dataset]:
         """Return the group and all groups below it as datasets, by their paths relative to ``group``.
 
@@ -174,7 +175,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         quirks: str | None = None,
         strict: bool = False,
         duplicate_dims: str = "rename",
-        decode_semantics: bool | None = None,
+        decode_semantics: bool = True,
     ) -> DataTree:
         """Return the group and all groups below it as a tree; the keywords are those of `open_groups_as_dict`."""
         groups = self.open_groups_as_dict(
@@ -252,7 +253,7 @@ def _reading(
 ) -> Reading:
     check("duplicate_dims", duplicate_dims, ("rename", "keep"))
     check("decode_semantics", decode_semantics, (None, True, False))
-    return Reading(PhonyDimensions(), duplicate_dims, fill_value_as_mask, strict)
+    return Reading(PhonyDimensions(), duplicate_dims, fill_value_as_mask, strict, decode_semantics is not False)
 
 
 def _as_names(names: str | Iterable[str] | None) -> list[str] | None:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from .errors import ArgumentError, MetadataError
 from .nodes import clean_path
+from .profiles import choose_format, find_profile
 from .xarray_planning import Call, choose_mode
 
 VARIABLE = "__xarray_dataarray_variable__"  # how xarray stores a DataArray that has no name of its own,
@@ -87,9 +88,9 @@ def _call(
     chunkmanager_store_kwargs: Mapping[str, Any] | None = None,
     resume: bool = False,
     durable: bool = False,
-    profile: None = None,
+    profile: str | None = None,
 ) -> tuple[Call, Mapping[str, Any] | None]:
-    for name, value in (("chunk_store", chunk_store), ("synchronizer", synchronizer), ("profile", profile)):
+    for name, value in (("chunk_store", chunk_store), ("synchronizer", synchronizer)):
         if value is not None:
             raise ArgumentError(f"{name}= is not supported", hint="leave it out")
     if safe_chunks not in (True, False, "auto"):
@@ -99,6 +100,9 @@ def _call(
     zarr_format = zarr_version if zarr_format is None else zarr_format
     if zarr_format not in (None, 2, 3):
         raise MetadataError(f"zarr_format={zarr_format!r} is not possible", hint="use 2 or 3")
+    chosen = None if profile is None else find_profile(profile)
+    if chosen is not None and zarr_format is not None:
+        choose_format(chosen, zarr_format)
     return Call(
         mode=choose_mode(mode, append_dim, region),
         asked=mode,
@@ -110,8 +114,11 @@ def _call(
         safe_chunks=safe_chunks,
         align_chunks=align_chunks,
         zarr_format=zarr_format,
-        write_empty_chunks=write_empty_chunks,
+        write_empty_chunks=True
+        if write_empty_chunks is None and append_dim is not None and chosen
+        else write_empty_chunks,
         computing=chunkmanager_store_kwargs or {},
         resume=resume,
         durable=durable,
+        profile=chosen,
     ), storage_options

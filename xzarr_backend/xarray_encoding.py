@@ -24,6 +24,7 @@ from .creation import build_spec
 from .dtypes import DataType, as_dtype
 from .errors import ArgumentError, MetadataError, UnsupportedError
 from .layout import compile_layout
+from .profiles import Profile, apply_profile, needs_every_chunk, refuse_broken
 from .spec import ArraySpec, Named
 from .xarray_chunking import Policy, choose_chunks
 from .xarray_values import encode_text, fits_unit, is_time, native_time, typed
@@ -76,6 +77,7 @@ class Choices(NamedTuple):
     as_xarray: bool
     align_chunks: bool
     write_empty_chunks: bool | None
+    profile: Profile | None = None
 
 
 def encode_variable(name: Hashable, variable: xr.Variable, zarr_format: int) -> xr.Variable:
@@ -99,48 +101,56 @@ def new_array(name: Hashable, variable: xr.Variable, explicit: bool, choices: Ch
     """
     attributes = dict(variable.attrs)
     dtype = dtype_of(variable.dtype)
+    profile, inherits = choices.profile, explicit or choices.profile is None
     fill = _take_fill_value(variable, attributes, choices.zarr_format)
     encoding = checked_encoding(name, variable.encoding, explicit, choices.zarr_format)
     write_empty = _write_empty(encoding.pop("write_empty_chunks", None), choices.write_empty_chunks)
-    policy = Policy(choices.as_xarray, explicit, choices.align_chunks, choices.zarr_format == 3)
+    policy = Policy(choices.as_xarray, explicit, choices.align_chunks, choices.zarr_format == 3 and inherits)
     chunking = choose_chunks(name, variable, encoding, policy)
     keywords = {
         "shape": variable.shape,
         "dtype": dtype,
         "chunks": chunking.chunks,
-        "shards": chunking.shards if choices.zarr_format == 3 or explicit else None,
+        "shards": chunking.shards if (choices.zarr_format == 3 and inherits) or explicit else None,
         "fill_value": fill,
         "order": "C",
         "dimension_names": [str(dim) for dim in variable.dims],
         "attributes": encode_attributes_of(name, attributes),
-        "chunk_key_encoding": _key_encoding(encoding.get("chunk_key_encoding"), explicit, choices.zarr_format),
+        "chunk_key_encoding": _key_encoding(encoding.get("chunk_key_encoding"), explicit, choices.zarr_format)
+        if inherits
+        else None,
         "zarr_format": choices.zarr_format,
     }
-    spec = _with_codecs(keywords, encoding, explicit, str(name))
+    spec = _with_codecs(keywords, encoding, explicit, str(name), profile)
+    write_empty = write_empty or (profile is not None and needs_every_chunk(profile, spec))
     return NewArray(str(name), spec, variable.data, write_empty)
 
 
 # --- codecs ---------------------------------------------------------------------------------------------------------
 
 
-def _with_codecs(keywords: dict[str, Any], encoding: Mapping[str, Any], explicit: bool, name: str) -> ArraySpec:
+def _with_codecs(
+    keywords: dict[str, Any], encoding: Mapping[str, Any], explicit: bool, name: str, profile: Profile | None
+) -> ArraySpec:
     """Return the spec with the codecs of ``encoding``; inherited ones that do not fit any more are left out."""
     given = {key: encoding[key] for key in ("filters", "serializer", "compressors") if key in encoding}
     if explicit:
-        return _compiled(name, keywords, _routed(given, keywords))
+        return _compiled(name, keywords, _routed(given, keywords), profile)
     attempts = [given, {"compressors": given.get("compressors", "auto")}, {}]
     for attempt in attempts[:-1]:
         try:
-            return _compiled(name, keywords, _routed(_without_implied(attempt), keywords))
+            return _compiled(name, keywords, _routed(_without_implied(attempt), keywords), profile)
         except (MetadataError, UnsupportedError):
             continue
-    return _compiled(name, keywords, {})
+    return _compiled(name, keywords, {}, profile)
 
 
-def _compiled(name: str, keywords: dict[str, Any], codecs: Mapping[str, Any]) -> ArraySpec:
-    given = {"filters": None, "serializer": "auto", "compressors": "auto", **codecs}
+def _compiled(name: str, keywords: dict[str, Any], codecs: Mapping[str, Any], profile: Profile | None) -> ArraySpec:
+    given = {**keywords, "filters": None, "serializer": "auto", "compressors": "auto", **codecs}
     try:
-        spec = build_spec(**keywords, **given)
+        spec = build_spec(**(given if profile is None else apply_profile(profile, given)))
+        if profile is not None:
+            refuse_broken(profile, spec)
         compile_layout(spec, name)
     except (MetadataError, UnsupportedError) as error:
         raise error.at(f"variable {name!r}")  # noqa: B904

@@ -70,6 +70,7 @@ class Growth:
         if self.grown and outlives(self.store):
             old = {array.basename: array.shape for array, _ in self.grown.values()}
             new = {array.basename: spec.shape for array, spec in self.grown.values() if spec is not None}
+            new.update({path.rpartition("/")[2]: spec.shape for path, spec in self.created.items()})
             self.append = Append.begin(self.store, self.path, old, new, resume=self.call.resume)
 
     def undo(self) -> None:

@@ -8,7 +8,7 @@ that checks need.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
@@ -20,11 +20,13 @@ from .array import Array, Options
 from .changing import resized_spec
 from .errors import ArgumentError, MetadataError, RegionError, XzarrError
 from .parallel_writing import ArrayWrite
+from .profiles import Profile
 from .spec import ArraySpec
 from .stores.base import Store
 from .xarray_appending import check_complete, check_dtype, check_equal, check_round_trip, fit_dims
 from .xarray_chunking import refuse_stored
 from .xarray_encoding import Choices, NewArray, encode_attributes_of, encode_variable, new_array
+from .xarray_expression import express
 from .xarray_regions import Region, resolve_region
 from .xarray_target import Target
 
@@ -53,6 +55,7 @@ class Call(NamedTuple):
     computing: Mapping[str, Any]
     resume: bool
     durable: bool
+    profile: Profile | None = None
 
 
 class OldArray(NamedTuple):
@@ -123,9 +126,12 @@ def plan_group(target: Target, below: str, ds: xr.Dataset, encoding: Mapping[Any
         ds, region = resolve_region(ds, call.region, call.mode, call.append_dim, target.coordinate)
     _check_encoding(target, encoding, call.mode)
     variables, attributes = _encoded_coordinates(ds, encoding)
+    convert = call.profile is not None and call.profile.conventions
+    variables, encoding = express(variables, target.arrays, encoding, convert)
     existing = [name for name in variables if name in target.arrays]
     _check_existing(target, variables, existing, call)
-    choices = Choices(target.zarr_format, call.safe_chunks != "auto", call.align_chunks, call.write_empty_chunks)
+    as_xarray = call.safe_chunks != "auto"
+    choices = Choices(target.zarr_format, as_xarray, call.align_chunks, call.write_empty_chunks, call.profile)
     new = [
         new_array(name, _encode(name, variable, target), name in encoding, choices)
         for name, variable in variables.items()
@@ -134,6 +140,17 @@ def plan_group(target: Target, below: str, ds: xr.Dataset, encoding: Mapping[Any
     old = _plan_existing(target, {name: variables[name] for name in existing}, region, call)
     stored = None if call.mode == "r+" else encode_attributes_of(None, attributes)
     return GroupPlan(target, below, stored, new, old)
+
+
+def check_apart(plans: Sequence[GroupPlan]) -> None:
+    """Raise `MetadataError` where an array would be stored at the place of a group."""
+    groups = {plan.below for plan in plans}
+    for plan in plans:
+        for new in plan.new:
+            if join(plan.below, new.name) in groups:
+                raise MetadataError(
+                    f"an array would be stored as {join(plan.below, new.name)!r}, which is a group", hint="rename one"
+                )
 
 
 def _encoded_coordinates(ds: xr.Dataset, encoding: Mapping[Any, Any]) -> tuple[dict[Any, xr.Variable], dict[Any, Any]]:

@@ -1,13 +1,13 @@
-"""Variables of xarray by the conventions of `semantics`: what is stored for them, and what stored ones stand for.
+"""Variables of xarray that stand for others by the conventions of `semantics`: lazily, what they stand for.
 
-Imports xarray, semantics, array and the rows below. Invariant: decoding reads nothing, and shows what it does not
-understand as it is stored; a variable read by a convention remembers it (``encoding["dtype_semantic"]``), so that it is
-written by it again; two variables are never stored under one name.
+Imports xarray, semantics and the rows below. Invariant: decoding reads nothing, and shows what it does not understand
+as it is stored; a variable read by a convention remembers it (``encoding["dtype_semantic"]``), so that it is written by
+it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,8 +16,6 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from .array import Array
-from .errors import MetadataError, UnsupportedError
 from .semantics import (
     FIELD_OF,
     NOT_A_TIME,
@@ -26,230 +24,20 @@ from .semantics import (
     is_scalar,
     meaning_of,
     pair_meaning,
-    parts_of,
     plain_attributes,
     record_meaning,
-    with_rank,
 )
-from .xarray_values import is_lazy, typed
 
-Variables = dict[Any, xr.Variable]
-
-_SCALAR_DIM = "scalar"
 # what of an encoding still holds when the data type is another one
-_KEPT = frozenset(
-    [
-        "chunks",
-        "preferred_chunks",
-        "shards",
-        "compressors",
-        "chunk_key_encoding",
-        "write_empty_chunks",
-        "cache_metadata",
-    ]
-)
-_OF_CF = ("units", "scale_factor", "add_offset")  # an encoding that has one of these says how to store numbers
-
-
-# --- storing ---------------------------------------------------------------------------------------------------------
-
-
-def express(
-    variables: Variables, stored: Mapping[str, Array], explicit: Mapping[Any, Any], convert: bool
-) -> tuple[Variables, dict[Any, Any]]:
-    """Return the variables that are stored for ``variables``, and the encodings that were given for this write.
-
-    ``stored``: the arrays that are there, which keep the conventions they have. ``convert``: use the conventions for
-    all data types that need them; else only for variables that were read by one. Raises `MetadataError` where two
-    variables would have one name, `UnsupportedError` for what no convention covers.
-    """
-    known = _stored_names(stored)
-    found: Variables = {}
-    encodings: dict[Any, Any] = {}
-    for name, variable in variables.items():
-        if name in known and SEMANTIC not in variable.attrs:
-            parts = _like_stored(name, variable, known[name])
-        else:
-            parts = _parts(name, variable, convert, set().union(*(each.dims for each in variables.values())))
-        for part, each in parts.items():
-            if part in found or (part != name and (part in variables or (part in stored and name not in known))):
-                raise MetadataError(
-                    f"variable {name!r} would be stored as {part!r}, which is another variable",
-                    hint=f"rename one of them: ds.rename({{{name!r}: ...}})",
-                )
-            found[part] = each
-            if name in explicit:
-                encodings[part] = each.encoding
-    return found, encodings
-
-
-def _parts(name: Hashable, variable: xr.Variable, convert: bool, dims: set[Hashable]) -> Variables:
-    remembered = variable.encoding.get(SEMANTIC)
-    if SEMANTIC in variable.encoding:
-        variable = variable.copy(deep=False)
-        del variable.encoding[SEMANTIC]
-    if not convert and remembered is None:
-        return {name: variable}
-    variable = typed(variable, name)
-    scalar = variable.ndim == 0 and (convert or remembered == "scalar" or variable.dtype.kind not in "iuf")
-    parts = None if _is_numbers(variable) else parts_of(str(name), variable.dtype, _values(variable))
-    if parts is None:
-        return {name: _as_vector(variable, {}, dims) if scalar else variable}
-    if variable.encoding.get("_FillValue") is not None:
-        raise UnsupportedError(
-            f"variable {name!r} has a _FillValue in its encoding, and its data type is stored by a convention",
-            hint=f"remove it: del ds[{name!r}].encoding['_FillValue']",
-        )
-    made = {}
-    for part in parts:
-        _check_attributes(name, variable, part.attributes)
-        own = variable.dtype.kind == "f"  # which stay floats, that xarray masks by NaN
-        encoding = {key: item for key, item in variable.encoding.items() if key in _KEPT}
-        attributes = {**variable.attrs, **part.attributes}
-        if part.fill is not None:
-            attributes["_FillValue"] = np.int64(part.fill)
-        elif not own:
-            encoding["_FillValue"] = None
-        one = xr.Variable(variable.dims, _converted(variable.data, part.encode, part.dtype), attributes, encoding)
-        made[f"{name}{part.suffix}"] = _as_vector(one, part.attributes, dims) if scalar else one
-    return made
-
-
-def _is_numbers(variable: xr.Variable) -> bool:
-    """Return whether CF conventions store a variable as numbers, so that no other convention is needed."""
-    encoding = variable.encoding
-    if any(encoding.get(key) is not None or key in variable.attrs for key in _OF_CF) and variable.dtype.kind in "mMf":
-        return True
-    return variable.dtype.kind in "bfmM" and np.dtype(encoding.get("dtype") or "O").kind in "iu"
-
-
-def _values(variable: xr.Variable) -> Any:
-    """Return the values that the choice of a convention needs; those of dask only where it cannot do without."""
-    data = variable.data
-    if not is_lazy(data):
-        return np.asarray(data)
-    return data.compute() if variable.dtype.kind in "SUTOV" else None
-
-
-def _converted(data: Any, encode: Any, dtype: np.dtype[Any]) -> Any:
-    if is_lazy(data):
-        return data.map_blocks(encode, dtype=dtype, meta=np.empty((0,) * data.ndim, dtype))
-    return encode(np.asarray(data))
-
-
-def _check_attributes(name: Hashable, variable: xr.Variable, ours: Mapping[str, Any]) -> None:
-    taken = sorted(str(key) for key in variable.attrs if key in {*ours, "rank", "_FillValue"} and ours)
-    if taken:
-        raise MetadataError(
-            f"variable {name!r} has the attribute {taken[0]!r}, which the convention for {variable.dtype} needs itself",
-            hint=f"rename or remove it: del ds[{name!r}].attrs[{taken[0]!r}]",
-        )
-
-
-def _as_vector(variable: xr.Variable, ours: Mapping[str, Any], dims: set[Hashable]) -> xr.Variable:
-    if not ours and SEMANTIC in variable.attrs:
-        return variable  # it says itself what it stands for
-    dim = _SCALAR_DIM
-    while dim in dims:
-        dim += "_"
-    attributes = {**variable.attrs, **with_rank(ours)}
-    encoding = {key: item for key, item in variable.encoding.items() if key not in ("chunks", "shards")}
-    return xr.Variable((dim,), variable.data.reshape(1), attributes, encoding)
-
-
-# --- storing into what is there ----------------------------------------------------------------------------------------
-
-
-class _Known(NamedTuple):
-    """The arrays that a variable is stored in, by name, each with its attributes."""
-
-    arrays: Mapping[str, Mapping[str, Any]]
-    shapes: Mapping[str, tuple[int, ...]]
-    dims: Mapping[str, tuple[str, ...]]
-
-
-def _stored_names(stored: Mapping[str, Array]) -> dict[str, _Known]:
-    """Return the names of the variables that stored arrays stand for by a convention, with those arrays."""
-    found: dict[str, dict[str, Array]] = {}
-    for name, array in stored.items():
-        attributes = array.spec.attributes
-        semantic = attributes.get(SEMANTIC)
-        if not isinstance(semantic, str):
-            continue
-        base = name
-        if semantic.startswith(FIELD_OF):
-            base = semantic.removeprefix(FIELD_OF)
-        elif semantic.startswith("complex") and name.endswith(f"_{attributes.get('part')}"):
-            base = name.removesuffix(f"_{attributes.get('part')}")
-        found.setdefault(base, {})[name] = array
-    return {
-        base: _Known(
-            {name: array.spec.attributes for name, array in arrays.items()},
-            {name: array.shape for name, array in arrays.items()},
-            {name: tuple(map(str, array.dimension_names or ())) for name, array in arrays.items()},
-        )
-        for base, arrays in found.items()
-    }
-
-
-def _like_stored(name: Hashable, variable: xr.Variable, known: _Known) -> Variables:
-    """Return ``variable`` as the numbers that the stored arrays hold for it."""
-    variable = typed(variable.copy(deep=False), name)
-    attributes = next(iter(known.arrays.values()))
-    variable.encoding.pop(SEMANTIC, None)
-    of_cf = isinstance(attributes.get("units"), str) and variable.dtype.kind in "mM"
-    parts = [] if of_cf else parts_of(str(name), variable.dtype, _values(variable), cf=False) or []
-    if not parts or (len(known.arrays) == 1 and not _matches(parts[0].attributes, attributes)):
-        parts = []
-    found: Variables = {}
-    if not parts:
-        found[name] = xr.Variable(variable.dims, variable.data, {}, {})
-    for part in parts:
-        encode = _as_labelled(str(name), part.encode, known.arrays.get(f"{name}{part.suffix}", {}))
-        found[f"{name}{part.suffix}"] = xr.Variable(
-            variable.dims, _converted(variable.data, encode, part.dtype), {}, {}
-        )
-    if set(found) != set(known.arrays):
-        raise MetadataError(
-            f"variable {name!r} of {variable.dtype} is stored as {', '.join(map(repr, known.arrays))}, which stand for "
-            "another data type",
-            hint="convert the data, or write the whole dataset again",
-        )
-    for part, each in found.items():
-        if each.ndim == 0 and is_scalar(known.arrays[str(part)], known.shapes[str(part)]):
-            found[part] = xr.Variable(known.dims[str(part)], each.data.reshape(1), {}, {})
-    return found
-
-
-def _matches(ours: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
-    """Return whether values made by our convention are those that the stored one means."""
-    keys = ("false_value", "true_value", SEMANTIC, "epoch")
-    if ours.get(SEMANTIC) == "string":
-        return stored.get(SEMANTIC) == "string"
-    if any(ours.get(key) != stored.get(key) for key in keys):
-        raise MetadataError(
-            f"the stored convention {stored.get(SEMANTIC)!r} is not the one that new values are written by, "
-            f"{ours.get(SEMANTIC)!r}",
-            hint="open with decode_semantics=False and write the stored numbers",
-        )
-    return True
-
-
-def _as_labelled(name: str, encode: Any, stored: Mapping[str, Any]) -> Any:
-    labels = stored.get("labels")
-    if stored.get(SEMANTIC) != "string" or not isinstance(labels, list | tuple):
-        return encode
-    return type(encode)(name, tuple(labels))
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
+KEPT = ("chunks", "preferred_chunks", "shards", "compressors", "chunk_key_encoding", "write_empty_chunks")
+OF_CHUNKS = ("chunks", "preferred_chunks", "shards")
 
 
 class _Piece(NamedTuple):
     """A stored or half-decoded variable: ``data`` answers to the keys of its ``variable``."""
 
     variable: xr.Variable
-    data: BackendArray
+    data: Any  # a BackendArray
     decoded: str = ""
 
     @property
@@ -264,7 +52,8 @@ class _Piece(NamedTuple):
     def without(self, attributes: Mapping[Any, Any]) -> _Piece:
         """Return the same with other attributes."""
         variable = self.variable
-        return self._replace(variable=xr.Variable(variable.dims, variable._data, attributes, variable.encoding, True))
+        data = indexing.LazilyIndexedArray(self.data)
+        return self._replace(variable=xr.Variable(variable.dims, data, attributes, variable.encoding, fastpath=True))
 
 
 class Decoded(BackendArray):
@@ -435,7 +224,7 @@ def _made(first: _Piece, parts: Sequence[BackendArray], meaning: Meaning, semant
     keeps_mask = meaning.dtype.kind == "f"
     if not keeps_mask:
         attributes.pop("_FillValue", None)
-    encoding = {key: item for key, item in variable.encoding.items() if key in _KEPT}
+    encoding = {key: item for key, item in variable.encoding.items() if key in KEPT}
     data = Decoded(parts, meaning.decode, meaning.dtype, variable.shape)
     found = xr.Variable(variable.dims, indexing.LazilyIndexedArray(data), attributes, encoding, fastpath=True)
     return _Piece(found, data, semantic)

@@ -29,18 +29,21 @@ from .formats.v2 import DIMENSIONS
 from .spec import JSON
 from .xarray_arrays import FEW_OBJECTS, MAX_OBJECTS, Prefetch, StoredArray
 from .xarray_dimensions import Names, PhonyDimensions, conflict_of, name_dimensions
+from .xarray_semantics import decode_semantics
 
 
 class Reading(NamedTuple):
     """How the groups of one call are turned into datasets.
 
-    ``fill_value_as_mask``: None means yes for format 2 and no for 3. ``phony`` invents dimension names.
+    ``fill_value_as_mask``: None means yes for format 2 and no for 3. ``phony`` invents dimension names. ``semantics``:
+    whether arrays are shown as what their ``dtype_semantic`` says, or as they are stored.
     """
 
     phony: PhonyDimensions
     duplicate_dims: str = "rename"
     fill_value_as_mask: bool | None = None
     strict: bool = False
+    semantics: bool = False
 
 
 class GroupStore(AbstractDataStore):
@@ -63,15 +66,16 @@ class GroupStore(AbstractDataStore):
     def get_variables(self) -> dict[str, Variable]:
         """Return the variables, none of them read; those that cannot be decoded are skipped with a warning."""
         prefetch = Prefetch()
-        variables = {}
+        variables: dict[str, Variable] = {}
+        stored: dict[str, StoredArray] = {}
         for name, array in self._arrays.items():
             try:
-                variables[name] = self._variable(name, array, prefetch)
+                variables[name], stored[name] = self._variable(name, array, prefetch)
             except (MetadataError, UnsupportedError) as error:
                 if self._reading.strict:
                     raise error.at(array.where)  # noqa: B904
                 warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, levels_to_the_caller())
-        return variables
+        return decode_semantics(variables, stored) if self._reading.semantics else variables
 
     def get_attrs(self) -> dict[str, JSON]:
         """Return the attributes of the group, without those that NCZarr keeps for itself."""
@@ -97,7 +101,7 @@ class GroupStore(AbstractDataStore):
         """Give back what the store holds open."""
         self._close()
 
-    def _variable(self, name: str, array: Array, prefetch: Prefetch) -> Variable:
+    def _variable(self, name: str, array: Array, prefetch: Prefetch) -> tuple[Variable, StoredArray]:
         dims = self._names[name]
         attributes = _attributes_of(array)
         encoding = _encoding_of(array, dims, self._report(array))
@@ -113,7 +117,8 @@ class GroupStore(AbstractDataStore):
             if array.zarr_format == 2:
                 # implied by the type; the built-in writer would also use it for an index, which has another type
                 del encoding["filters"]
-        return Variable(dims, indexing.LazilyIndexedArray(stored), attributes, encoding, fastpath=True)
+        lazy = indexing.LazilyIndexedArray(stored)
+        return Variable(dims, lazy, attributes, encoding, fastpath=True), stored
 
     def _place_fill_values(self, array: Array, attributes: dict[str, JSON], encoding: dict[str, Any]) -> None:
         """Say where xarray finds the fill value: as the value to mask, or beside one that the attributes give."""

@@ -17,18 +17,18 @@ import xarray as xr
 from .errors import ArgumentError, MetadataError, NodeNotFoundError
 from .formats.documents import format_json
 from .group import Group
-from .journal import Journal, has_journal
+from .journal import Journal, has_journal, remove_journal
 from .parallel_writing import ArrayWrite, plan_all, store_writes
 from .placing import array_documents
-from .spec import ArraySpec
+from .profiles import Profile, choose_format, extra_documents
 from .stores import open_store
 from .stores.base import Store
 from .stores.local import LocalStore
-from .transactions import recover, replaced_node
+from .transactions import can_stage, recover, replaced_node
 from .write_report import WriteReport
 from .xarray_calls import Node, dataset_call, dataset_of, tree_call
 from .xarray_growth import Growth, consolidate_root, outlives
-from .xarray_planning import Call, GroupPlan, join, plan_group
+from .xarray_planning import Call, GroupPlan, check_apart, join, plan_group
 from .xarray_sources import without_sources
 from .xarray_target import Target, create_parents, find_target, group_documents, new_target, store_documents, target_of
 
@@ -49,7 +49,8 @@ def write_dataset(ds: xr.Dataset, store: Any, **keywords: Any) -> WriteReport | 
     xarray does), False (nobody checks). ``align_chunks``: rechunk the data to the stored chunks.
     ``compute`` False: store the metadata now and return a Delayed for the rest. ``consolidated``: None and True write
     consolidated metadata. ``resume``: go on where the same call was killed. ``durable``: each object is on the disk
-    when its write returns. Raises `NodeExistsError`, `NodeNotFoundError`, `MetadataError`, `RegionError`,
+    when its write returns. ``profile``: the readers to write for ("exzarr", "portable" or "zarr-python-2"): what these
+    cannot read is stored by conventions that `open_dataset` reads back, or refused. Raises `NodeExistsError`, `NodeNotFoundError`, `MetadataError`, `RegionError`,
     `ArgumentError`, `UnsupportedError` or `ChunkError`.
     """
     return _write(store, *dataset_call(ds, **keywords))
@@ -102,6 +103,7 @@ def _plan(opened: Store, nodes: list[Node], call: Call) -> list[GroupPlan]:
     """Return the plans of all groups, checked as a whole; nothing is stored."""
     root = _root_target(opened, call)
     plans = [plan_group(_target_of(root, below, call), below, ds, encoding, call) for below, ds, encoding in nodes]
+    check_apart(plans)
     writes = [write for plan in plans for write in plan.writes(opened, call.path)]
     if not call.align_chunks:
         plan_all(writes, safe_chunks=call.safe_chunks, partial_edges=call.mode != "r+")
@@ -110,9 +112,18 @@ def _plan(opened: Store, nodes: list[Node], call: Call) -> list[GroupPlan]:
 
 def _root_target(opened: Store, call: Call) -> Target:
     if call.mode == "w" or (call.resume and call.mode == "w-" and has_journal(opened, call.path)):
-        return new_target(opened, call.path, call.zarr_format)
+        return _by_profile(new_target(opened, call.path, call.zarr_format), call)
     empty = bool(call.write_empty_chunks)
-    return find_target(opened, call.path, call.mode, call.consolidated, call.zarr_format, empty)
+    found = find_target(opened, call.path, call.mode, call.consolidated, call.zarr_format, empty)
+    return _by_profile(found, call)
+
+
+def _by_profile(target: Target, call: Call) -> Target:
+    """Return ``target`` in the format that the profile of the call writes, or what is there in one that it knows."""
+    if call.profile is None:
+        return target
+    asked = call.zarr_format if target.group is None else target.zarr_format
+    return target._replace(zarr_format=choose_format(call.profile, asked))
 
 
 def _target_of(root: Target, below: str, call: Call) -> Target:
@@ -137,12 +148,14 @@ def _target_of(root: Target, below: str, call: Call) -> Target:
 
 def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[str, Any] | None) -> Any:
     opened = _open(store, call, storage_options)
-    if call.mode == "w" and (not call.compute or not isinstance(opened, LocalStore)):
+    if call.mode == "w" and (not call.compute or not can_stage(opened, call.path)):
         nodes = [(below, without_sources(ds, opened, call.path), encoding) for below, ds, encoding in nodes]
     if call.mode in ("a", "a-") and outlives(opened):
         recover(opened, call.path, resume=call.resume)
     plans = _plan(opened, nodes, call)
     done = _replace(opened, plans, call) if call.mode == "w" else _add(opened, plans, call)
+    if call.profile is not None and isinstance(done, WriteReport):
+        done = done.with_notes(call.profile.notes_of(plans[0].target.zarr_format))
     if opened is not store:
         opened.close()  # which finishes a zip archive; a store opens itself again for what a Delayed writes
     return done
@@ -153,7 +166,7 @@ def _replace(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     create_parents(opened, call.path, plans[0].target.zarr_format)
     done: Any = None
     with replaced_node(opened, call.path, resume=call.resume) as (store, path):
-        _create(store, path, plans)
+        _create(store, path, plans, call.profile)
         if call.compute:
             done = _store(store, path, plans, call)
         if not call.path:
@@ -169,27 +182,27 @@ def _add(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
         if plan.target.group is None:
             create_parents(opened, call.path, plan.target.zarr_format)
     fresh = call.mode == "w-" and not call.path
-    created = _create(opened, call.path, plans)
+    created = {join(join(call.path, plan.below), new.name): new.spec for plan in plans for new in plan.new}
     growth = Growth(opened, call, plans, created, fresh)
     if not call.compute:
+        _create(opened, call.path, plans, call.profile)
         if not growth.grows:
             growth.finish()
         return _store(opened, call.path, plans, call, growth if growth.grows else None)
     with growth:
+        _create(opened, call.path, plans, call.profile)
         return _store(opened, call.path, plans, call)
 
 
-def _create(store: Store, path: str, plans: list[GroupPlan]) -> dict[str, ArraySpec]:
-    """Store the documents of new groups and arrays; return the specs of the arrays by path."""
-    created = {}
+def _create(store: Store, path: str, plans: list[GroupPlan], profile: Profile | None) -> None:
+    """Store the documents of new groups and arrays."""
     for plan in plans:
         place = join(path, plan.below)
         if plan.target.group is None:
             store_documents(store, group_documents(place, plan.attributes or {}, plan.target.zarr_format))
+            store_documents(store, extra_documents(profile, place, plan.target.zarr_format))
         for new in plan.new:
-            created[join(place, new.name)] = new.spec
             store_documents(store, array_documents(new.spec, join(place, new.name)))
-    return created
 
 
 def _store(
@@ -198,6 +211,8 @@ def _store(
     """Store the values of all groups as one graph."""
     writes = [write for plan in plans for write in plan.writes(store, path)]
     journal = Journal.open(store, path, _token(writes), True) if call.resume else None
+    if journal is None and isinstance(store, LocalStore):
+        remove_journal(store, path)  # of a killed write that nobody resumed: what it lists is about to change
     done = store_writes(
         writes,
         safe_chunks=call.safe_chunks,

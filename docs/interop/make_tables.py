@@ -34,7 +34,7 @@ NAMES = {reader.id: reader.name for reader in READERS}
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a table as Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 # --- who reads what this package writes ------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def written_table(what: str, cases: Sequence[Written]) -> str:
 
 
 def _data(dtype: str) -> dict[str, Any]:
-    return {"data": np.zeros((3, 4), dtype)}
+    return {"data": np.ones((3, 4), dtype)}
 
 
 NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")

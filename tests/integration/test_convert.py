@@ -189,7 +189,11 @@ def test_bytes_are_copied_where_they_mean_the_same(tmp_path: Path) -> None:
 def test_missing_chunks_stay_missing(tmp_path: Path) -> None:
     """Chunks that are not stored are not stored in the target either, whichever way it takes."""
     make_source(tmp_path / "a.zarr")
-    wanted: dict[str, dict[str, Any]] = {"raw": {"zarr_format": 3}, "new": {"compressors": "gzip"}, "other": {"chunks": 25}}
+    wanted: dict[str, dict[str, Any]] = {
+        "raw": {"zarr_format": 3},
+        "new": {"compressors": "gzip"},
+        "other": {"chunks": 25},
+    }
     for kind, wishes in wanted.items():
         report = convert(tmp_path / "a.zarr", tmp_path / kind, path="sparse", **wishes)
         assert xz.open_array(tmp_path / kind).nchunks_stored() == 1
@@ -585,7 +589,15 @@ def test_the_command_converts(tmp_path: Path) -> None:
     """``xzarr convert`` takes lengths, codecs and flags, and prints what it did, as text or JSON."""
     make_source(tmp_path / "a.zarr")
     a, b = str(tmp_path / "a.zarr"), str(tmp_path / "b.zarr")
-    options = ["--zarr-format=3", "--chunks=x=5", "--shards=none", "--compressor=gzip", "--memory=1MB", "--verify", "--json"]
+    options = [
+        "--zarr-format=3",
+        "--chunks=x=5",
+        "--shards=none",
+        "--compressor=gzip",
+        "--memory=1MB",
+        "--verify",
+        "--json",
+    ]
     result = run("convert", a, b, *options)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["verified"] is True

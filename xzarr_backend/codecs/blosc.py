@@ -1,7 +1,7 @@
 """The codec ``blosc``, over numcodecs, whose own choice of threads is left alone.
 
-Imports base, libraries, sizes and NumPy. Invariant: the sizes in the header of a chunk are compared with the chunk and with
-the data before the library, which does not check them, sees either.
+Imports base, libraries, sizes and NumPy. Invariant: the sizes in the header of a chunk are compared with the chunk
+and with the data before the library, which does not check them, sees either.
 Why not blosc2: docs/adr/0001-codec-libraries.md. Source: Zarr v3, "Blosc codec"; the header of c-blosc 1.
 """
 

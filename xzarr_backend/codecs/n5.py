@@ -1,7 +1,8 @@
 """Blocks of N5: a header with the block's own shape, then the elements through a chain of codecs.
 
-Imports base, pipeline, sharding (for chains in configurations) and sizes. Invariant: the shape in the header is checked against the chunk before
-anything is decoded; a block that is cut off at the array's end is padded with the fill value.
+Imports base, pipeline, sharding (for chains in configurations) and sizes. Invariant: the shape in the header is
+checked against the chunk before anything is decoded; a block that is cut off at the array's end is padded with the
+fill value.
 Source: zarr-extensions, codec "n5_default".
 """
 

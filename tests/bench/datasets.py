@@ -1,0 +1,51 @@
+"""The xarray datasets of the rows. Imports scale and NumPy; xarray at its first use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .scale import Scale
+
+NAMES = ("t2m", "u10", "v10", "tp")
+
+
+def era(scale: Scale) -> Any:
+    """Return four variables over time, latitude and longitude, and three coordinates: seven arrays."""
+    import xarray as xr
+
+    steps, rows, columns = scale.era
+    return xr.Dataset(
+        {
+            name: (
+                ("time", "lat", "lon"),
+                np.random.default_rng(k).normal(280, 5, size=scale.era).astype("f4").round(1),
+                {"units": "K", "long_name": f"variable {k}"},
+            )
+            for k, name in enumerate(NAMES)
+        },
+        coords={
+            "time": np.datetime64("2020-01-01", "ns") + np.arange(steps).astype("m8[D]"),
+            "lat": np.linspace(-90, 90, rows),
+            "lon": np.linspace(0, 359, columns),
+        },
+    )
+
+
+def era_encoding(scale: Scale) -> dict[str, Any]:
+    """Return the ``encoding`` that stores `era` in its chunks."""
+    return {name: {"chunks": scale.era_chunks} for name in NAMES}
+
+
+def wide(variables: int) -> Any:
+    """Return a dataset of many short variables."""
+    import xarray as xr
+
+    return xr.Dataset(
+        {
+            f"v{k:04d}": (("x",), np.arange(10.0) + k, {"units": "m", "long_name": f"variable {k}"})
+            for k in range(variables)
+        },
+        coords={"x": np.arange(10)},
+    )

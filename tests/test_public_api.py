@@ -49,7 +49,7 @@ SIGNATURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "create_array": ({"store": ..., "path": ""}, CREATING),
     "create_group": (
         {"store": ..., "path": ""},
-        {"attributes": None, "zarr_format": 3, "overwrite": False, "storage_options": None},
+        {"attributes": None, "zarr_format": 3, "profile": None, "overwrite": False, "storage_options": None},
     ),
     "consolidate_metadata": ({"store": ..., "path": ""}, {}),
     "from_zarr": (

@@ -49,6 +49,7 @@ def _both_stores(command: Command) -> Command:
 )
 @click.option("--separator", type=click.Choice(["/", "."]), help="What stands between the numbers of a chunk's key.")
 @click.option("--consolidated/--no-consolidated", default=None, help="Consolidated metadata; by default as in SRC.")
+@click.option("--profile", help='Write what certain readers can read: "exzarr", "portable" or "zarr-python-2".')
 @click.option("--quirks", help='Read what only this writer means so, such as "exzarr".')
 @click.option("--allow-codec", "allow_codecs", multiple=True, help='Allow a codec that executes code ("pickle").')
 def convert(

@@ -17,8 +17,9 @@ from .array import Array, Options
 from .chunk_grids import ChunkGrid
 from .chunk_keys import ChunkKeyEncoding
 from .chunk_reading import SCRATCH_NBYTES
+from .convert_codecs import Wishes
 from .convert_places import free_space
-from .convert_spec import Wishes, convert_spec, same_bytes
+from .convert_spec import convert_spec, same_bytes
 from .convert_tasks import CopyObjects, Rewrite, copy_tasks, rewrite_regions
 from .creation import default_serializer, without_byte_order
 from .display_text import bytes_text
@@ -74,7 +75,8 @@ class ArrayPlan(NamedTuple):
 
     def _rewrites(self, source: Array, target: Array, stage: int, last: bool) -> Iterator[Rewrite]:
         assert self.rechunking is not None
-        for region in rewrite_regions(source, self.rechunking.passes[stage]):
+        walk, every_chunk = self.rechunking.passes[stage], target.options.write_empty_chunks
+        for region in walk.regions() if every_chunk else rewrite_regions(source, walk):
             yield Rewrite(source, target, region, stage, self.alone, last)
 
     @property
@@ -141,10 +143,10 @@ def plan_arrays(arrays: Sequence[tuple[str, Array]], target: Store, wishes: Wish
 
 
 def _plan_array(source: Array, store: Store, path: str, wishes: Wishes, means: Means, kept: int) -> ArrayPlan:
-    spec, notes = convert_spec(source, wishes)
-    target = _unstored(store, path, spec, source)
+    spec, notes, every_chunk = convert_spec(source, wishes)
+    target = _unstored(store, path, spec, source, every_chunk)
     notes = tuple(f"{path or '/'}: {note}" for note in notes)
-    if same_bytes(source.spec, spec):
+    if same_bytes(source.spec, spec) and not every_chunk:
         nbytes = max(_object_nbytes(source), 1)
         if nbytes > means.memory:
             raise _too_little(target, nbytes, means.memory, "source")
@@ -173,9 +175,10 @@ def _plan_array(source: Array, store: Store, path: str, wishes: Wishes, means: M
     return ArrayPlan(path, source, target, best, middle if best.middle else None, threads == 1, 1, 1, notes)
 
 
-def _unstored(store: Store, path: str, spec: ArraySpec, source: Array) -> Array:
+def _unstored(store: Store, path: str, spec: ArraySpec, source: Array, every_chunk: bool) -> Array:
     """Return the target, whose documents are stored when all of its chunks are."""
-    array = Array(store, path, spec, Options(writable=True, max_chunk_bytes=source.options.max_chunk_bytes))
+    limit = source.options.max_chunk_bytes
+    array = Array(store, path, spec, Options(writable=True, max_chunk_bytes=limit, write_empty_chunks=every_chunk))
     array.layout  # noqa: B018 (compiled now: what cannot be written is reported before anything is)
     return array
 

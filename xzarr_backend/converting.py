@@ -13,17 +13,18 @@ from typing import Any
 
 from .array import Array
 from .consolidating import consolidate
+from .convert_codecs import KEEP, Wishes
 from .convert_places import check_apart, check_room, make_place, parse_memory
 from .convert_plan import ArrayPlan, Means, clear_scratch, expected_nbytes, plan_arrays, source_nodes, token_of
 from .convert_report import Report
 from .convert_running import LateJournal, Progress, Runner, check_shared, connect
-from .convert_spec import KEEP, Wishes
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .executor import thread_budget
 from .group import Group
 from .journal import Journal
 from .opening import open as open_node
 from .placing import array_documents, group_documents
+from .profiles import Profile, choose_format, extra_documents, find_profile
 from .spec import JSON
 from .stored_documents import store_document
 from .stores import open_store
@@ -45,6 +46,7 @@ def convert(
     compressors: Any = KEEP,
     filters: Any = KEEP,
     chunk_key_encoding: Any = None,
+    profile: str | None = None,
     quirks: str | None = None,
     allow_codecs: Collection[str] = (),
     memory: int | str = "256 MiB",
@@ -62,6 +64,7 @@ def convert(
     What is not given stays as it is. ``chunks``, ``shards``: as in `create_array`; a sequence is meant for arrays of as
     many dimensions, a mapping for the dimensions that it names; ``shards=False`` removes shards. ``compressors``,
     ``filters``: as in `create_array`, None for none. ``chunk_key_encoding``: "/", ".", or a document.
+    ``profile``: choose what its readers can read, refuse what they cannot (see `create_array`).
     ``consolidated``: None as in the source. ``memory``: what may be used at a time, in all (on a cluster: by each
     task). ``verify`` reads both and compares, bit by bit. ``resume`` goes on where the same call was interrupted;
     ``overwrite`` replaces the node, or the unfinished conversion, at the target. ``scheduler``: address or client of a
@@ -76,18 +79,21 @@ def convert(
     root = open_node(src, path, storage_options=storage_options, quirks=quirks, allow_codecs=allow_codecs)
     target = open_store(dst, mode="a", storage_options=target_storage_options)
     check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler)
-    wishes = Wishes(zarr_format or root.zarr_format, chunks, shards, compressors, filters, chunk_key_encoding)
+    readers = None if profile is None else find_profile(profile)
+    zarr_format = choose_format(readers, zarr_format) if readers is not None else zarr_format or root.zarr_format
+    wishes = Wishes(zarr_format, chunks, shards, compressors, filters, chunk_key_encoding, readers)
     means = _means(parse_memory(memory), verify, scheduler)
     nodes = source_nodes(root)
     arrays = [(at, node) for at, node in nodes if isinstance(node, Array)]
     plans = plan_arrays(arrays, target, wishes, means)
     _check_meant(wishes, plans)
-    documents = _documents(nodes, plans, zarr_format or root.zarr_format)
+    documents = _documents(nodes, plans, zarr_format, readers)
     check_room(target, expected_nbytes(plans) - (_stored(target) if resume or overwrite else 0))
     check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
     report = Report(root.store.url, target.url, len(arrays), len(nodes) - len(arrays))
     report.passes = {plan.path: plan.how for plan in plans}
     report.notes = [note for plan in plans for note in plan.notes]
+    report.notes += [] if readers is None else readers.notes_of(zarr_format)
     report.tasks = sum(plan.ntasks for plan in plans)
     if consolidated is None:
         consolidated = isinstance(root, Group) and root.consolidated
@@ -135,7 +141,9 @@ def _check_meant(wishes: Wishes, plans: Sequence[ArrayPlan]) -> None:
             raise MetadataError(f"{keyword}={given!r:.80} fits no array: they have {ranks} dimensions")
 
 
-def _documents(nodes: Any, plans: Sequence[ArrayPlan], zarr_format: int) -> list[dict[str, JSON]]:
+def _documents(
+    nodes: Any, plans: Sequence[ArrayPlan], zarr_format: int, profile: Profile | None
+) -> list[dict[str, JSON]]:
     """Return the documents of all nodes, by key, the root last."""
     specs = {plan.path: plan.target.spec for plan in plans}
     found = []
@@ -143,7 +151,8 @@ def _documents(nodes: Any, plans: Sequence[ArrayPlan], zarr_format: int) -> list
         if isinstance(node, Array):
             found.append(_array_documents(specs[path], path))
         else:
-            found.append(group_documents(node.spec.attributes, path, zarr_format))
+            extra = extra_documents(profile, path, zarr_format)
+            found.append({**extra, **group_documents(node.spec.attributes, path, zarr_format)})
     return found
 
 

@@ -26,8 +26,17 @@ from .formats.v3 import format_array_v3
 from .layout import compile_layout
 from .nodes import clean_path
 from .placing import array_documents, place_node
+from .profile_creation import express_array, place_extra
+from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken
 from .spec import JSON, ArraySpec, Named
 from .stores import open_store
+
+
+class _Format(int):
+    """A format that nobody asked for, so that a profile may choose another one."""
+
+
+UNASKED = _Format(3)
 
 
 def create_array(
@@ -48,8 +57,8 @@ def create_array(
     dimension_names: Sequence[str | None] | None = None,
     attributes: Mapping[str, JSON] | None = None,
     chunk_key_encoding: Any = None,
-    zarr_format: int = 3,
-    profile: None = None,
+    zarr_format: int = UNASKED,
+    profile: str | None = None,
     write_empty_chunks: bool = False,
     durable: bool = False,
     overwrite: bool = False,
@@ -60,40 +69,70 @@ def create_array(
     Give ``shape`` and ``dtype``, or ``data`` (anything that NumPy takes), which is written. ``chunks``: lengths per
     dimension, or "auto"; where ``shards`` are given, the lengths of the inner chunks. ``compressors``: "auto" (zstd),
     None, one codec or several: names, dicts, numcodecs or zarr-python objects. ``fill_value`` None: the data type's
-    zero in v3, null in v2. ``durable``: every write through the returned array returns when it is on the disk. Groups
-    above ``path`` that are missing are created. Raises `NodeExistsError` where something is stored and ``overwrite`` is
+    zero in v3, null in v2. ``durable``: every write through the returned array returns when it is on the disk.
+    ``profile``: the readers to write for ("exzarr", "portable", "zarr-python-2"): the format is v2 unless one is given,
+    what was left open is chosen for them, data types that they lack become numbers with an attribute
+    ``dtype_semantic``, and what they would read wrongly is refused. Groups above ``path`` that are missing are created.
+    Raises `NodeExistsError` where something is stored and ``overwrite`` is
     not set, `MetadataError` or `UnsupportedError` for what the format cannot hold, `RegionError` for data that do not
     fit the data type; nothing is stored then.
     """
     values = None if data is None else np.asarray(data)
-    spec = build_spec(
-        shape=_shape(shape, values),
-        dtype=_dtype(dtype, values),
-        chunks=chunks,
-        shards=shards,
-        filters=filters,
-        compressors=compressors,
-        serializer=serializer,
-        fill_value=fill_value,
-        order=order,
-        dimension_names=dimension_names,
-        attributes=attributes or {},
-        chunk_key_encoding=chunk_key_encoding,
-        zarr_format=zarr_format,
-    )
-    if profile is not None:
-        raise UnsupportedError(f"profile={profile!r} is not known", hint="leave it out")
+    chosen = None if profile is None else find_profile(profile)
+    path = clean_path(f"{path}/{name}" if name else path)
+    keywords = {
+        "shape": _shape(shape, values),
+        "dtype": _dtype(dtype, values),
+        "chunks": chunks,
+        "shards": shards,
+        "filters": filters,
+        "compressors": compressors,
+        "serializer": serializer,
+        "fill_value": fill_value,
+        "order": order,
+        "dimension_names": dimension_names,
+        "attributes": dict(attributes or {}),
+        "chunk_key_encoding": chunk_key_encoding,
+        "zarr_format": zarr_format,
+    }
+    if chosen is not None:
+        keywords, values = _by_profile(chosen, path, keywords, values)
+    spec = build_spec(**keywords)
+    if chosen is not None:
+        refuse_broken(chosen, spec)
+    zarr_format = spec.zarr_format
     opened = open_store(store, mode="a", storage_options=storage_options)
     opened = opened.durably() if durable else opened
-    path = clean_path(f"{path}/{name}" if name else path)
     compile_layout(spec, path)  # before anything is written: what cannot be compiled cannot be stored
     if values is not None:
         values = cast(values, spec.dtype.numpy, "data")
     place_node(opened, path, array_documents(spec, path), zarr_format, overwrite)
-    array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks))
-    if values is not None:
-        array[...] = values
+    place_extra(opened, chosen, path, zarr_format, itself=False)
+    every = chosen is not None and needs_every_chunk(chosen, spec)
+    array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks or every))
+    if values is not None or every:
+        array[...] = spec.fill_value if values is None else values
     return array
+
+
+def _by_profile(profile: Profile, path: str, keywords: dict[str, Any], values: Any) -> tuple[dict[str, Any], Any]:
+    """Return the keywords of `build_spec` and the values that the readers of ``profile`` can read."""
+    if values is not None:
+        values = cast(values, keywords["dtype"].numpy, "data")
+    name = path.rpartition("/")[2] or "data"
+    found = express_array(
+        profile, name, keywords["shape"], keywords["dtype"], values, keywords["fill_value"], keywords["attributes"]
+    )
+    keywords |= {
+        "shape": found.shape,
+        "dtype": found.dtype,
+        "fill_value": found.fill,
+        "attributes": found.attributes,
+        "zarr_format": None if keywords["zarr_format"] is UNASKED else keywords["zarr_format"],
+    }
+    if found.rank_changed:
+        keywords |= {"chunks": "auto", "dimension_names": None}
+    return apply_profile(profile, keywords), found.values
 
 
 # --- from keywords to a spec -----------------------------------------------------------------------------------------

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .array import Options
+from .creation import UNASKED
 from .group import Group, new_group
 from .nodes import clean_path
+from .profile_creation import place_extra
+from .profiles import choose_format, find_profile
 from .spec import JSON
 from .stores import open_store
 
@@ -20,14 +23,22 @@ def create_group(
     path: str = "",
     *,
     attributes: Mapping[str, JSON] | None = None,
-    zarr_format: int = 3,
+    zarr_format: int = UNASKED,
+    profile: str | None = None,
     overwrite: bool = False,
     storage_options: dict[str, Any] | None = None,
 ) -> Group:
     """Create a group and return it, open for writing; groups above it that are missing are created too.
 
+    ``profile``: the readers to write for; the format is v2 then, unless one is given.
     Raises `NodeExistsError` where something is stored and ``overwrite`` is not set, `MetadataError` naming the
     attribute that cannot be stored.
     """
+    chosen = None if profile is None else find_profile(profile)
+    if chosen is not None:
+        zarr_format = choose_format(chosen, None if zarr_format is UNASKED else zarr_format)
     opened = open_store(store, mode="a", storage_options=storage_options)
-    return new_group(opened, clean_path(path), attributes, zarr_format, overwrite, Options(writable=True))
+    path = clean_path(path)
+    group = new_group(opened, path, attributes, zarr_format, overwrite, Options(writable=True))
+    place_extra(opened, chosen, path, zarr_format, itself=True)
+    return group

@@ -21,8 +21,8 @@ _ZARR2_KINDS = "biufcmMSUV"
 class Profile(NamedTuple):
     """What one group of readers can read. ``compressors`` and ``filters`` are by format.
 
-    ``numbers``: the data types, None for all that NumPy has. ``conventions``: whether data of other types are stored
-    as numbers by the conventions of `semantics`. ``finite``: whether a fill value that is no finite number needs all
+    ``numbers``: the data types, None for all that NumPy has. ``conventions``: the kinds of data types that are
+    stored as numbers by the conventions of `semantics` where they are no numbers. ``finite``: whether a fill value that is no finite number needs all
     chunks stored; else only null does. ``notes``: what the report of a write says, by format.
     """
 
@@ -30,7 +30,7 @@ class Profile(NamedTuple):
     readers: str
     formats: tuple[int, ...]
     numbers: frozenset[str] | None
-    conventions: bool
+    conventions: str
     finite: bool
     compressor: str
     compressors: Mapping[int, frozenset[str]]
@@ -187,7 +187,7 @@ def _compressor(profile: Profile, it: Subject) -> str:
 
 
 def _filters(profile: Profile, it: Subject) -> str:
-    known = profile.filters if not profile.filters or profile.conventions else profile.filters | profile.compressors[2]
+    known = profile.filters if profile.numbers is not None else profile.filters | profile.compressors[2]
     wrong = next((name for name, _ in it.filters if name not in known), "") if it.v2 else ""
     return f"filter {wrong!r}" if wrong else ""
 

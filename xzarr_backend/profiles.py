@@ -13,17 +13,20 @@ from .chunk_keys import ChunkKeyEncoding
 from .codec_objects import spelled
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError
-from .profile_rules import Profile, Subject, broken_rules, lacks_chunks
+from .profile_rules import Profile as Profile
+from .profile_rules import Subject, broken_rules, lacks_chunks
 from .spec import JSON, ArraySpec
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _NUMBERS = frozenset([*_INTEGERS, "float32", "float64"])
 
 
+_ALL_KINDS = "bfciumMSUTOV"  # of NumPy
+_OBJECTS = ("vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2")
+_CHECKSUMS = ("crc32", "adler32", "fletcher32")
 _ZARR2_FILTERS = frozenset(
-    ("delta", "shuffle", "astype", "quantize", "fixedscaleoffset", "bitround", "packbits", "categorize")
-    + ("vlen-utf8", "vlen-bytes", "vlen-array", "json2", "msgpack2", "crc32", "adler32", "fletcher32")
-)
+    ["delta", "shuffle", "astype", "quantize", "fixedscaleoffset", "bitround", "packbits", "categorize"]
+).union(_OBJECTS, _CHECKSUMS)
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
@@ -33,7 +36,7 @@ PROFILES: Mapping[str, Profile] = {
             "ExZarr",
             formats=(2, 3),
             numbers=_NUMBERS | {"bool", "complex64", "complex128"},
-            conventions=True,
+            conventions=_ALL_KINDS,
             finite=True,
             compressor="zlib",
             compressors={2: frozenset({"zlib", "zstd", "blosc"}), 3: frozenset({"gzip", "zstd", "blosc", "crc32c"})},
@@ -48,7 +51,7 @@ PROFILES: Mapping[str, Profile] = {
             "zarr-python 2 and 3, tensorstore and ExZarr",
             formats=(2,),
             numbers=_NUMBERS,
-            conventions=True,
+            conventions=_ALL_KINDS,
             finite=True,
             compressor="zlib",
             compressors={2: frozenset({"zlib"})},
@@ -60,7 +63,7 @@ PROFILES: Mapping[str, Profile] = {
             "zarr-python 2",
             formats=(2,),
             numbers=None,
-            conventions=False,
+            conventions="mM",
             finite=False,
             compressor="zlib",
             compressors={2: frozenset({"zlib", "blosc", "zstd", "lz4", "gzip", "bz2"})},
@@ -148,7 +151,7 @@ def apply_profile(profile: Profile, keywords: Mapping[str, Any]) -> dict[str, An
     found = dict(keywords)
     dtype: DataType = found["dtype"]
     found["zarr_format"] = choose_format(profile, found.get("zarr_format"))
-    if profile.conventions and dtype.numpy.byteorder == ">":
+    if profile.numbers is not None and dtype.numpy.byteorder == ">":
         found["dtype"] = as_dtype(dtype.numpy.newbyteorder("<"))
     if _is_auto(found["compressors"]):
         found["compressors"] = default_compressors(profile, found["zarr_format"], dtype)

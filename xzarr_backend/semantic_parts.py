@@ -59,7 +59,7 @@ def parts_of(name: str, dtype: np.dtype[Any], values: Any, *, cf: bool = True) -
 
 
 def _to_bytes(values: Any) -> Any:
-    return np.asarray(values, bool).view("u1")
+    return np.asarray(values, bool, order="C").view("u1")
 
 
 def _to_single(values: Any) -> Any:
@@ -67,11 +67,11 @@ def _to_single(values: Any) -> Any:
 
 
 def _real(values: Any) -> Any:
-    return np.ascontiguousarray(np.real(values))
+    return np.asarray(np.real(values), order="C")
 
 
 def _imag(values: Any) -> Any:
-    return np.ascontiguousarray(np.imag(values))
+    return np.asarray(np.imag(values), order="C")
 
 
 def _complex_parts(dtype: np.dtype[Any]) -> list[Part]:
@@ -97,7 +97,7 @@ class _Times:
                 f"the times of {self.name!r} cannot be stored as {self.dtype} for all readers",
                 hint="round them, or load the data first (.load()), so that a unit can be chosen that fits",
             )
-        return np.ascontiguousarray(found).view("i8")
+        return np.asarray(found, order="C").view("i8")
 
 
 def _same(found: Any, given: Any) -> bool:
@@ -205,7 +205,7 @@ class _Field:
     then: Convert
 
     def __call__(self, values: Any) -> Any:
-        return self.then(np.ascontiguousarray(values[self.field]))
+        return self.then(np.asarray(values[self.field], order="C"))
 
 
 def _record_parts(name: str, dtype: np.dtype[Any], values: Any) -> list[Part]:

@@ -81,9 +81,9 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         keywords of the built-in engine: ``keep_variables`` opens these and no others; ``missing`` says what chunks that
         are not stored are ("fill", "warn", "raise"); ``duplicate_dims`` "rename" makes the second ``x`` of a variable
         ``x_1``, "keep" leaves it; ``strict`` raises for members that cannot be read, which are skipped with a warning
-        otherwise; ``quirks`` names a writer whose ways are assumed; ``decode_semantics`` False shows the stored numbers where
-        ``dtype_semantic`` attributes say what they stand for. ``synchronizer``, ``chunk_store``, ``engine`` and
-        ``cache_members`` are accepted for compatibility; the first two must be None.
+        otherwise; ``quirks`` names a writer whose ways are assumed; ``decode_semantics`` False shows the
+        stored numbers where ``dtype_semantic`` attributes say what they stand for. ``synchronizer``, ``chunk_store``,
+        ``engine`` and ``cache_members`` are accepted for compatibility; the first two must be None.
         Raises `NodeNotFoundError`, `MetadataError` or `UnsupportedError`.
         """
         _refuse(synchronizer=synchronizer, chunk_store=chunk_store)

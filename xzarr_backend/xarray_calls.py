@@ -103,8 +103,11 @@ def _call(
     chosen = None if profile is None else find_profile(profile)
     if chosen is not None and zarr_format is not None:
         choose_format(chosen, zarr_format)
+    mode_in_force = choose_mode(mode, append_dim, region)
+    # arrays that are there may have a fill value that the readers of a profile cannot read
+    adds = chosen is not None and write_empty_chunks is None and mode_in_force not in ("w", "w-")
     return Call(
-        mode=choose_mode(mode, append_dim, region),
+        mode=mode_in_force,
         asked=mode,
         path=clean_path(group or ""),
         compute=compute,
@@ -114,9 +117,7 @@ def _call(
         safe_chunks=safe_chunks,
         align_chunks=align_chunks,
         zarr_format=zarr_format,
-        write_empty_chunks=True
-        if write_empty_chunks is None and append_dim is not None and chosen
-        else write_empty_chunks,
+        write_empty_chunks=True if adds else write_empty_chunks,
         computing=chunkmanager_store_kwargs or {},
         resume=resume,
         durable=durable,

@@ -27,13 +27,13 @@ _OF_CF = ("units", "scale_factor", "add_offset")  # an encoding that has one of 
 
 
 def express(
-    variables: Variables, stored: Mapping[str, Array], explicit: Mapping[Any, Any], convert: bool
+    variables: Variables, stored: Mapping[str, Array], explicit: Mapping[Any, Any], kinds: str
 ) -> tuple[Variables, dict[Any, Any]]:
     """Return the variables that are stored for ``variables``, and the encodings that were given for this write.
 
-    ``stored``: the arrays that are there, which keep the conventions they have. ``convert``: use the conventions for
-    all data types that need them; else only for variables that were read by one. Raises `MetadataError` where two
-    variables would have one name, `UnsupportedError` for what no convention covers.
+    ``stored``: the arrays that are there, which keep the conventions they have. ``kinds``: of the data types (as
+    NumPy has them) to use the conventions for; others only for variables that were read by one. Raises `MetadataError`
+    where two variables would have one name, `UnsupportedError` for what no convention covers.
     """
     known = _stored_names(stored)
     dims: set[Hashable] = set().union(*(each.dims for each in variables.values()))
@@ -45,7 +45,7 @@ def express(
         elif name in stored:
             parts = {name: variable}
         else:
-            parts = _parts(name, variable, name in explicit, convert, dims)
+            parts = _parts(name, variable, name in explicit, kinds, dims)
         for part, each in parts.items():
             if part in found or (part != name and (part in variables or (part in stored and name not in known))):
                 raise MetadataError(
@@ -58,14 +58,14 @@ def express(
     return found, encodings
 
 
-def _parts(name: Hashable, variable: xr.Variable, explicit: bool, convert: bool, dims: set[Hashable]) -> Variables:
+def _parts(name: Hashable, variable: xr.Variable, explicit: bool, kinds: str, dims: set[Hashable]) -> Variables:
     remembered = variable.encoding.get(SEMANTIC)
     if remembered is not None:
         variable = _forgetting(variable, str(remembered))
-    if (not convert and remembered is None) or _holds_cftime(variable):
+    if (variable.dtype.kind not in kinds and remembered is None) or _holds_cftime(variable):
         return {name: variable}
     variable = typed(variable, name)
-    scalar = variable.ndim == 0 and (convert or remembered == "scalar" or variable.dtype.kind not in "iuf")
+    scalar = variable.ndim == 0 and ("i" in kinds or str(remembered).startswith("scalar"))
     parts = None if _is_numbers(variable) else parts_of(str(name), variable.dtype, _values(variable))
     if parts is None:
         return {name: _as_vector(variable, {}, dims) if scalar else variable}

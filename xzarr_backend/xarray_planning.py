@@ -126,8 +126,8 @@ def plan_group(target: Target, below: str, ds: xr.Dataset, encoding: Mapping[Any
         ds, region = resolve_region(ds, call.region, call.mode, call.append_dim, target.coordinate)
     _check_encoding(target, encoding, call.mode)
     variables, attributes = _encoded_coordinates(ds, encoding)
-    convert = call.profile is not None and call.profile.conventions
-    variables, encoding = express(variables, target.arrays, encoding, convert)
+    kinds = "" if call.profile is None else call.profile.conventions
+    variables, encoding = express(variables, target.arrays, encoding, kinds)
     existing = [name for name in variables if name in target.arrays]
     _check_existing(target, variables, existing, call)
     as_xarray = call.safe_chunks != "auto"

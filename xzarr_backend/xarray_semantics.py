@@ -214,8 +214,13 @@ def _for_cf(piece: _Piece) -> _Piece:
         del attributes["_FillValue"]
     if piece.semantic.startswith("timedelta64"):
         attributes.setdefault("dtype", piece.semantic)
-    piece.variable.encoding[SEMANTIC] = piece.semantic
-    return piece.without(attributes)
+    piece.variable.encoding[SEMANTIC] = _remembered(piece, piece.semantic)
+    return piece.without(attributes)._replace(decoded="")
+
+
+def _remembered(piece: _Piece, semantic: str) -> str:
+    """Return how the encoding of what ``piece`` stands for names the convention."""
+    return f"scalar {semantic}" if piece.decoded == "scalar" else semantic
 
 
 def _made(first: _Piece, parts: Sequence[BackendArray], meaning: Meaning, semantic: str) -> _Piece:
@@ -225,9 +230,11 @@ def _made(first: _Piece, parts: Sequence[BackendArray], meaning: Meaning, semant
     if not keeps_mask:
         attributes.pop("_FillValue", None)
     encoding = {key: item for key, item in variable.encoding.items() if key in KEPT}
+    if meaning.dtype.kind == "T":
+        encoding["dtype"] = meaning.dtype
     data = Decoded(parts, meaning.decode, meaning.dtype, variable.shape)
     found = xr.Variable(variable.dims, indexing.LazilyIndexedArray(data), attributes, encoding, fastpath=True)
-    return _Piece(found, data, semantic)
+    return _Piece(found, data, _remembered(first, semantic))
 
 
 def _variable(piece: _Piece) -> xr.Variable:

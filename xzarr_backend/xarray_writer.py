@@ -20,6 +20,7 @@ from .group import Group
 from .journal import Journal, has_journal, remove_journal
 from .parallel_writing import ArrayWrite, plan_all, store_writes
 from .placing import array_documents
+from .profile_creation import place_extra
 from .profiles import Profile, choose_format, extra_documents
 from .stores import open_store
 from .stores.base import Store
@@ -50,8 +51,8 @@ def write_dataset(ds: xr.Dataset, store: Any, **keywords: Any) -> WriteReport | 
     ``compute`` False: store the metadata now and return a Delayed for the rest. ``consolidated``: None and True write
     consolidated metadata. ``resume``: go on where the same call was killed. ``durable``: each object is on the disk
     when its write returns. ``profile``: the readers to write for ("exzarr", "portable" or "zarr-python-2"): what these
-    cannot read is stored by conventions that `open_dataset` reads back, or refused. Raises `NodeExistsError`, `NodeNotFoundError`, `MetadataError`, `RegionError`,
-    `ArgumentError`, `UnsupportedError` or `ChunkError`.
+    cannot read is stored by conventions that `open_dataset` reads back, or refused. Raises `NodeExistsError`,
+    `NodeNotFoundError`, `MetadataError`, `RegionError`, `ArgumentError`, `UnsupportedError` or `ChunkError`.
     """
     return _write(store, *dataset_call(ds, **keywords))
 
@@ -164,6 +165,7 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
 def _replace(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     """Build the new node beside the old one, or where the store cannot do that, in its place."""
     create_parents(opened, call.path, plans[0].target.zarr_format)
+    place_extra(opened, call.profile, call.path, plans[0].target.zarr_format, itself=False)
     done: Any = None
     with replaced_node(opened, call.path, resume=call.resume) as (store, path):
         _create(store, path, plans, call.profile)
@@ -181,6 +183,7 @@ def _add(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     for plan in plans[:1]:
         if plan.target.group is None:
             create_parents(opened, call.path, plan.target.zarr_format)
+            place_extra(opened, call.profile, call.path, plan.target.zarr_format, itself=False)
     fresh = call.mode == "w-" and not call.path
     created = {join(join(call.path, plan.below), new.name): new.spec for plan in plans for new in plan.new}
     growth = Growth(opened, call, plans, created, fresh)

@@ -673,3 +673,24 @@ def test_2_gb_are_rechunked_within_256_mb(tmp_path: Path) -> None:
     """The same at the size that people ask for."""
     found = measure(tmp_path, (64, 4096, 4096), [64, 64, 64], 256_000_000)
     assert found["peak"] <= 256_000_000, found
+
+
+# --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_chooses_what_its_readers_can_read(tmp_path: Path) -> None:
+    """Codecs, order, byte order and shards that the readers lack are replaced; types that they lack are refused."""
+    place = tmp_path / "a.zarr"
+    values = np.arange(60, dtype=">i4").reshape(6, 10)
+    xz.create_array(place, "big", data=values, chunks=(4, 5), compressors="lz4", order="F", zarr_format=2)
+    xz.create_array(place, "sparse", shape=(4,), dtype="f4", chunks=2, fill_value=np.nan, zarr_format=2)
+    convert(place, tmp_path / "b.zarr", profile="portable", verify=True)
+    new = xz.open_group(tmp_path / "b.zarr")
+    assert (new["big"].order, new["big"].dtype.str, new["big"].compressors[0].codec_id) == ("C", "<i4", "zlib")
+    np.testing.assert_array_equal(new["big"][...], values)
+    assert new["sparse"].nchunks_stored() == 2  # not all readers know NaN as a fill value
+    xz.create_array(place, "text", data=np.array(["a"], "U1"), zarr_format=2)
+    with pytest.raises(xz.UnsupportedError, match="portable"):
+        convert(place, tmp_path / "c.zarr", profile="portable")
+    with pytest.raises(xz.MetadataError, match="profile='nobody' is not known"):
+        convert(place, tmp_path / "c.zarr", profile="nobody")

@@ -1,0 +1,80 @@
+"""What `create_array` and `create_group` do for a profile: data types by their conventions, documents that others need.
+
+Imports profiles, semantic_parts, stored_documents and the rows below. Invariant: what one array cannot hold is refused
+with the way that can; nothing is stored here but the documents of groups that are there already.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .dtypes import DataType, as_dtype
+from .errors import MetadataError, UnsupportedError
+from .profiles import Profile, extra_documents
+from .semantic_parts import Part, parts_of, with_rank
+from .spec import JSON
+from .stored_documents import store_new_document
+from .stores.base import Store
+
+
+class Expressed(NamedTuple):
+    """What is created instead of what was asked for: numbers, with the attributes that say what they stand for."""
+
+    shape: tuple[int, ...]
+    dtype: DataType
+    values: Any
+    fill: Any
+    attributes: dict[str, JSON]
+    rank_changed: bool
+
+
+def express_array(
+    profile: Profile, name: str, shape: tuple[int, ...], dtype: DataType, values: Any, fill: Any, own: dict[str, JSON]
+) -> Expressed:
+    """Return how an array is stored for the readers of ``profile``; ``own`` are its attributes.
+
+    Raises `UnsupportedError` for what takes several arrays, `MetadataError` for attributes that a convention needs.
+    """
+    part = _part(profile, name, dtype, values)
+    ours: dict[str, JSON] = {}
+    if part is not None:
+        if fill is not None and part.attributes.get("labels") is None:
+            fill = part.encode(np.asarray(dtype.cast_fill(fill), dtype.numpy))[()]
+        fill = part.fill if fill is None else fill
+        ours, dtype = part.attributes, as_dtype(part.dtype)
+        values = None if values is None else part.encode(values)
+    scalar = "i" in profile.conventions and not shape and "dtype_semantic" not in own
+    if scalar:
+        ours, shape = with_rank(ours), (1,)
+        values = None if values is None else values.reshape(1)
+    taken = sorted(set(ours) & set(own))
+    if taken:
+        raise MetadataError(
+            f"the attribute {taken[0]!r} is needed by the convention that {name!r} is stored by", hint="rename it"
+        )
+    return Expressed(shape, dtype, values, dtype.zero if fill is None else fill, {**own, **ours}, scalar)
+
+
+def _part(profile: Profile, name: str, dtype: DataType, values: Any) -> Part | None:
+    kind = dtype.numpy.kind
+    if kind not in profile.conventions or kind in "iu":
+        return None
+    parts = parts_of(name, dtype.numpy, values)
+    if parts is not None and len(parts) > 1:
+        raise UnsupportedError(
+            f"the profile {profile.name!r} stores {dtype.numpy} as {len(parts)} arrays: "
+            f"{', '.join(repr(name + part.suffix) for part in parts[:6])}",
+            hint="write it with xz.to_zarr, as a variable of an xarray.Dataset; or create these arrays one by one",
+        )
+    return None if parts is None else parts[0]
+
+
+def place_extra(store: Store, profile: Profile | None, path: str, zarr_format: int, *, itself: bool) -> None:
+    """Store the documents that the readers of ``profile`` need in the groups above ``path``, and ``itself`` in it."""
+    parts = path.split("/") if path else []
+    paths = ["/".join(parts[:depth]) for depth in range(len(parts))] + [path] * itself
+    for each in paths:
+        for key, document in extra_documents(profile, each, zarr_format).items():
+            store_new_document(store, key, document)

@@ -244,7 +244,9 @@ def kind_of(dtype: Any) -> str:
 def codecs_of(root: Path, case: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of the codecs of an array, also of those within shards; nothing where it cannot be opened."""
     try:
-        array = xz.open_array(root / case["store"], case["path"], zarr_format=case["zarr_format"], quirks=case["quirks"])
+        array = xz.open_array(
+            root / case["store"], case["path"], zarr_format=case["zarr_format"], quirks=case["quirks"]
+        )
     except xz.XzarrError:
         return frozenset()
     document = array.spec.document

@@ -47,7 +47,7 @@ def run_blocks(page: Path) -> Iterator[tuple[Block, str]]:
         yield block, printed.getvalue().replace(here, "")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_blocks_run_and_print_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python block of a page runs, in order, in an empty folder, and prints the text block that follows it."""
     monkeypatch.chdir(tmp_path)
@@ -62,9 +62,19 @@ def _lines(text: str) -> list[str]:
 
 def test_the_pages_have_blocks() -> None:
     """The README and the pages that explain hold code, so that the test above tests something."""
-    counts = {page.name: len(blocks_of(page.read_text(encoding="utf-8"))) for page in PAGES}
-    needed = ["README.md", "index.md", "opening-data.md", "how-it-works.md", "extending.md", "errors-and-bad-input.md"]
+    counts = {page.relative_to(ROOT).as_posix(): len(blocks_of(page.read_text(encoding="utf-8"))) for page in PAGES}
+    explaining = "index opening-data writing appending how-it-works extending errors-and-bad-input"
+    across = "index patterns data-types codecs metadata boundaries troubleshooting"
+    needed = ["README.md", *(f"docs/{name}.md" for name in explaining.split())]
+    needed += [f"docs/interop/{name}.md" for name in across.split()]
     assert [name for name in needed if not counts.get(name)] == []
+
+
+def test_every_page_is_in_the_menu() -> None:
+    """A page that mkdocs.yml does not list cannot be found by reading on."""
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in PAGES if page.name != "README.md"]
+    assert [page for page in pages if page not in menu] == []
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)

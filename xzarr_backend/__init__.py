@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 
 # adapters to xarray and dask load with their first use
 _LAZY = {
+    "check_profile": ".profile_checking",
     "convert": ".converting",
     "doctor": ".examining",
     "from_zarr": ".dask_array",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .dask_array import from_zarr
     from .examining import doctor
     from .previewing import plan_writes
+    from .profile_checking import check_profile
     from .saving import to_zarr
     from .verifying import verify
     from .xarray_opening import open_dataset, open_datatree, open_mfdataset, open_zarr
@@ -71,6 +73,7 @@ __all__ = [
     "UnsupportedError",
     "XzarrError",
     "available_codecs",
+    "check_profile",
     "codec_available",
     "consolidate_metadata",
     "convert",

@@ -15,6 +15,7 @@ from .array import Array
 from .cli_checks import COMMANDS as CHECKS
 from .cli_convert import COMMANDS
 from .cli_options import print_result, store_command
+from .cli_profiles import COMMANDS as PROFILES
 from .display_text import bytes_text, plain
 from .errors import XzarrError
 from .opening import open as open_node
@@ -129,5 +130,5 @@ def demo() -> None:
     run_demo(click.echo)
 
 
-for command in (*COMMANDS, *CHECKS):
+for command in (*COMMANDS, *CHECKS, *PROFILES):
     main.add_command(command)

@@ -111,7 +111,7 @@ def create_array(
     every = chosen is not None and needs_every_chunk(chosen, spec)
     array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks or every))
     if values is not None or every:
-        array[...] = spec.fill_value if values is None else values
+        array[...] = values if values is not None else spec.dtype.zero if spec.fill_value is None else spec.fill_value
     return array
 
 
@@ -132,6 +132,8 @@ def _by_profile(profile: Profile, path: str, keywords: dict[str, Any], values: A
     }
     if found.rank_changed:
         keywords |= {"chunks": "auto", "dimension_names": None}
+    elif keywords["dimension_names"] is not None and found.fill is None:
+        keywords["fill_value"] = None
     return apply_profile(profile, keywords), found.values
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .array import Array
-from .codecs.zstd import frame_sizes
+from .codecs.zstd import frame_sizes, stated_size
 from .errors import XzarrError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
@@ -158,12 +158,12 @@ def _problem(subject: Subject, raw: bytes, array: Array) -> str:
     layers = [subject.compressor[0]] if subject.v2 else [name for name, _ in subject.codecs[1:]][::-1]
     for layer in layers:
         if layer == "zstd":
-            sizes = frame_sizes(raw)
-            if sizes[0] is None:
+            if frame_sizes(raw)[0] is None:
                 return "a zstd frame without its content size"
-            if sizes[1] != 1:
+            if stated_size(raw) != frame_sizes(raw)[0]:
                 return "several zstd frames"
-        if layer in ("gzip", "zlib"):
+            raw = _decompress(layer, raw)
+        elif layer in ("gzip", "zlib"):
             reader = zlib.decompressobj(wbits=31 if layer == "gzip" else 15)
             raw = reader.decompress(raw, MAX_NBYTES)
             if reader.unused_data or not reader.eof:
@@ -172,8 +172,15 @@ def _problem(subject: Subject, raw: bytes, array: Array) -> str:
             raw = raw[:-4]
         elif layer:
             raw = _decompress(layer, raw)
-    wanted = math.prod(array.layout.chunk_shape) * _itemsize(subject, array)
+    wanted = math.prod(_chunk_shape(subject)) * _itemsize(subject, array)
     return "" if len(raw) == wanted else f"{len(raw)} bytes instead of the {wanted} of a whole chunk"
+
+
+def _chunk_shape(subject: Subject) -> list[int]:
+    """Return the shape of a whole chunk, as the document has it; it has been found to be understood."""
+    grid: Any = subject.document.get("chunks" if subject.v2 else "chunk_grid")
+    shape: list[int] = grid if subject.v2 else grid["configuration"]["chunk_shape"]
+    return shape
 
 
 def _decompress(name: str, raw: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """Writes the tables of the pages in this folder: ``python -m docs.interop.make_tables [SHARED]``.
 
-A table stands between ``<!-- table: name -->`` and ``<!-- end of table -->``. Some come from the package alone: its rules
-for other readers, asked about arrays that it writes; its rows for what other writers do. The others count what was read
-of the shared fixtures (in SHARED, by default ``../shared`` beside the project), with the package as it is now; they stay
-as they are where there are no fixtures.
+A table stands between ``<!-- table: name -->`` and ``<!-- end of table -->``. Some come from the package alone: its
+rules for other readers, asked about arrays that it writes; its rows for what other writers do. The others count what
+was read of the shared fixtures (in SHARED, by default ``../shared`` beside the project), with the package as it is now;
+they stay as they are where there are no fixtures.
 """
 
 from __future__ import annotations
@@ -83,13 +83,14 @@ def _data(dtype: str) -> dict[str, Any]:
 
 
 NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
+BIG = {"name": "bytes", "configuration": {"endian": "big"}}
 DATA_TYPES = [
     *(Written(name, _data(name)) for name in NUMBERS),
     Written("float16", _data("float16")),
     Written("bool", _data("bool")),
     Written("complex64", _data("complex64")),
     Written("complex128", _data("complex128")),
-    Written("numbers, big-endian", _data(">i4"), v3={"serializer": {"name": "bytes", "configuration": {"endian": "big"}}}),
+    Written("numbers, big-endian", _data(">i4"), v3={"serializer": BIG}),
     Written("datetime64[us]", _data("M8[us]")),
     Written("timedelta64[us]", _data("m8[us]")),
     Written("text of fixed length", _data("U3")),
@@ -218,7 +219,8 @@ KINDS = {
     "U": "text of fixed length", "V": "raw bytes and records", "O": "variable length", "T": "variable length",
 }  # fmt: skip
 NAMED = {
-    "StringDType()": "variable length", "string": "variable length", "bytes": "variable length", "object": "variable length",
+    "StringDType()": "variable length", "string": "variable length",
+    "bytes": "variable length", "object": "variable length",
     "variable_length_utf8": "variable length", "variable_length_bytes": "variable length",
     "fixed_length_utf32": "text of fixed length", "fixed_length_bytes": "bytes of fixed length",
     "null_terminated_bytes": "bytes of fixed length", "raw_bytes": "raw bytes and records",

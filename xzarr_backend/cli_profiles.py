@@ -1,4 +1,4 @@
-"""The command ``xzarr check``.
+"""The command ``xzarr check``: what the readers of a profile cannot read.
 
 Imports click and cli_options; loads the rest when it runs. Invariant: the exit status is 0 where nothing is violated, 1
 where something is.
@@ -19,9 +19,7 @@ from .display_text import plain
 @store_command
 @click.option("-p", "--profile", required=True, help='The readers to check for: "exzarr", "portable", "zarr-python-2".')
 @click.option("--chunks/--no-chunks", default=True, help="Look into every chunk too; on by default.")
-def check(
-    store: str, profile: str, chunks: bool, storage_options: dict[str, Any] | None, as_json: bool
-) -> None:
+def check(store: str, profile: str, chunks: bool, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """List what the readers of a profile cannot read in STORE, or would read wrongly, with the fix.
 
     The exit status is 1 where there is something.
@@ -30,10 +28,15 @@ def check(
 
     found = check_profile(store, profile, chunks=chunks, storage_options=storage_options)
     if as_json:
-        click.echo(json.dumps({"store": store, "profile": profile, "violations": [v._asdict() for v in found]}, indent=2))
+        click.echo(
+            json.dumps({"store": store, "profile": profile, "violations": [v._asdict() for v in found]}, indent=2)
+        )
     else:
         for violation in found:
             click.echo(plain(str(violation), keep="\n"))
         click.echo(f"{len(found)} violation(s) of the profile {profile!r}")
     if found:
         raise SystemExit(1)
+
+
+COMMANDS = (check,)

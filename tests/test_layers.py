@@ -34,7 +34,15 @@ ROWS: tuple[dict[str, str], ...] = (
         "profile_rules": "errors spec",
     },
     {"stores": "*"},
-    {"formats": "compat", "compat": "", "selection": "", "plan": "selection", "write_planning": "", "codecs": ""},
+    {
+        "formats": "compat quirk_documents",
+        "compat": "quirk_documents",
+        "quirk_documents": "",
+        "selection": "",
+        "plan": "selection",
+        "write_planning": "",
+        "codecs": "",
+    },
     {"layout": "", "codec_objects": ""},
     {
         "executor": "",

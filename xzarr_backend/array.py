@@ -233,7 +233,7 @@ class Array:
             self.shape,
             self.where,
             options.max_chunk_bytes,
-            options.write_empty_chunks,
+            options.write_empty_chunks or self.fill_value is None,  # null: readers may see anything where no chunk is
             lock or partial(own_lock, self.store),
         )
         write(destination, selection, cast(values, self.dtype, self.where))

@@ -1,19 +1,31 @@
 """What other writers do differently, one row each.
 
-Imports errors and spec. Invariant: a row with a writer needs ``quirks=`` with that writer's name, because neither
-metadata nor bytes can tell; the other rows are read without being asked for, and refused only under ``strict``.
+Imports errors and quirk_documents. Invariant: a row with a writer needs ``quirks=`` with that writer's name, because
+neither metadata nor bytes can tell; the other rows are read without being asked for, and refused only under ``strict``.
 Every row has an id, under which the doctor and the documentation explain it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from .errors import MetadataError, XzarrError
-from .spec import JSON
-
-Document = Mapping[str, JSON]
+from .quirk_documents import (
+    Document,
+    absent_v2,
+    codecs,
+    ids,
+    little,
+    member,
+    named,
+    number_fill,
+    own_shards,
+    scaled,
+    unconfigured,
+    without,
+    without_filters,
+)
 
 
 class Quirk(NamedTuple):
@@ -31,99 +43,6 @@ class Quirk(NamedTuple):
     fix: str = ""
     writer: str | None = None
     rewrite: Callable[[Document], Document] | None = None
-
-
-# --- what the rows look at -------------------------------------------------------------------------------------------
-
-
-def _codecs(document: Document) -> list[tuple[str, str, Mapping[str, JSON]]]:
-    """Return (place, name, configuration) of the codecs of a v3 document that are well formed."""
-    found: list[tuple[str, str, Mapping[str, JSON]]] = []
-    codecs = document.get("codecs")
-    for place, codec in enumerate(codecs if isinstance(codecs, list) else ()):
-        if isinstance(codec, str):
-            found.append((f"codecs[{place}]", codec, {}))
-        elif isinstance(codec, dict) and isinstance(codec.get("name"), str):
-            configuration = codec.get("configuration")
-            found.append((f"codecs[{place}]", codec["name"], configuration if isinstance(configuration, dict) else {}))
-    return found
-
-
-def _named(document: Document, *names: str) -> list[str]:
-    return [place for place, name, _ in _codecs(document) if name in names]
-
-
-def _filters(document: Document) -> list[tuple[str, Mapping[str, JSON]]]:
-    filters = document.get("filters")
-    found: list[tuple[str, Mapping[str, JSON]]] = [
-        (f"filters[{place}]", codec)
-        for place, codec in enumerate(filters if isinstance(filters, list) else ())
-        if isinstance(codec, dict)
-    ]
-    compressor = document.get("compressor")
-    return [*found, ("compressor", compressor)] if isinstance(compressor, dict) else found
-
-
-def _ids(document: Document, *ids: str) -> list[str]:
-    return [place for place, codec in _filters(document) if codec.get("id") in ids]
-
-
-def _member(name: str, test: Callable[[Any], bool]) -> Callable[[Document], list[str]]:
-    return lambda document: [name] if name in document and test(document[name]) else []
-
-
-# --- rewriting -------------------------------------------------------------------------------------------------------
-
-
-def _without(*names: str) -> Callable[[Document], Document]:
-    def rewrite(document: Document) -> Document:
-        places = {int(place[len("codecs[") : -1]) for place in _named(document, *names)}
-        return {**document, "codecs": [codec for at, codec in enumerate(document["codecs"]) if at not in places]}
-
-    return rewrite
-
-
-def _without_filters(*ids: str) -> Callable[[Document], Document]:
-    def rewrite(document: Document) -> Document:
-        kept = [codec for codec in document["filters"] if not (isinstance(codec, dict) and codec.get("id") in ids)]
-        return {**document, "filters": kept}
-
-    return rewrite
-
-
-def _scaled(document: Document) -> Document:
-    filters = [
-        {**codec, "id": "exzarr.scale"} if isinstance(codec, dict) and codec.get("id") == "fixedscaleoffset" else codec
-        for codec in document["filters"]
-    ]
-    return {**document, "filters": filters}
-
-
-def _little(document: Document) -> Document:
-    codecs = [
-        {"name": "bytes", "configuration": {"endian": "little"}} if place in _named(document, "bytes") else codec
-        for place, codec in zip(
-            (f"codecs[{at}]" for at in range(len(document["codecs"]))), document["codecs"], strict=True
-        )
-    ]
-    return {**document, "codecs": codecs}
-
-
-def _own_shards(document: Document) -> Document:
-    """The grid counts inner chunks and ``sharding_indexed`` chunks per shard: say it in elements per shard."""
-    sharding = next(c for c in document["codecs"] if isinstance(c, dict) and c.get("name") == "sharding_indexed")
-    grid = document.get("chunk_grid")
-    inner = grid["configuration"]["chunk_shape"] if isinstance(grid, dict) else None
-    counts = sharding["configuration"]["chunk_shape"]
-    if not isinstance(inner, list) or not isinstance(counts, list) or len(inner) != len(counts):
-        raise MetadataError("chunk_grid and sharding_indexed of an ExZarr array must have one chunk_shape rank")
-    shape = [n * count for n, count in zip(inner, counts, strict=True)]
-    codec = {"name": "exzarr.shards", "configuration": {**sharding["configuration"], "chunk_shape": inner}}
-    return {
-        **document,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}},
-        "codecs": [codec],
-    }
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
@@ -156,37 +75,37 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "v2-byte-order-of-one-byte",
         2,
-        _member("dtype", lambda v: isinstance(v, str) and (v in _ONE_BYTE or v[:2] in ("<S", ">S"))),
+        member("dtype", lambda v: isinstance(v, str) and (v in _ONE_BYTE or v[:2] in ("<S", ">S"))),
         "a byte order on elements of one byte means nothing",
         'write "|u1", "|i1", "|b1" or "|S"',
     ),
     Quirk(
         "v2-time-without-unit",
         2,
-        _member("dtype", lambda v: v in ("<M8", "<m8", ">M8", ">m8")),
+        member("dtype", lambda v: v in ("<M8", "<m8", ">M8", ">m8")),
         "times without a unit count microseconds",
         'write the unit: "<M8[us]"',
     ),
-    Quirk("v2-bzip2", 2, lambda d: _ids(d, "bzip2"), 'the id "bzip2" is bz2', 'write "bz2"'),
-    Quirk("v2-snappy", 2, lambda d: _ids(d, "snappy"), 'the id "snappy" is the raw snappy format', "recompress"),
+    Quirk("v2-bzip2", 2, lambda d: ids(d, "bzip2"), 'the id "bzip2" is bz2', 'write "bz2"'),
+    Quirk("v2-snappy", 2, lambda d: ids(d, "snappy"), 'the id "snappy" is the raw snappy format', "recompress"),
     Quirk(
         "v2-missing-order",
         2,
-        lambda d: [] if "order" in d else ["order"],
+        absent_v2("order"),
         "chunks are in C order",
         'write "order": "C"',
     ),
     Quirk(
         "v2-missing-fill-value",
         2,
-        lambda d: [] if "fill_value" in d else ["fill_value"],
+        absent_v2("fill_value"),
         "the fill value is null",
         'write "fill_value": null',
     ),
     Quirk(
         "v2-missing-compressor",
         2,
-        lambda d: [] if "compressor" in d else ["compressor"],
+        absent_v2("compressor"),
         "chunks are not compressed",
         'write "compressor": null',
     ),
@@ -208,15 +127,15 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "v3-no-serializer",
         3,
-        lambda d: ["codecs"] if isinstance(d.get("codecs"), list) and not _named(d, *_SERIALIZERS) else [],
+        lambda d: ["codecs"] if isinstance(d.get("codecs"), list) and not named(d, *_SERIALIZERS) else [],
         "a chain without an array->bytes codec starts with little-endian bytes",
         "add the codec bytes",
     ),
     Quirk(
-        "v3-null-fill-value", 3, _member("fill_value", lambda v: v is None), "null means zero", "write the fill value"
+        "v3-null-fill-value", 3, member("fill_value", lambda v: v is None), "null means zero", "write the fill value"
     ),
     Quirk(
-        "v3-endian", 3, lambda d: _named(d, "endian"), 'the codec "endian" is the old name of "bytes"', 'write "bytes"'
+        "v3-endian", 3, lambda d: named(d, "endian"), 'the codec "endian" is the old name of "bytes"', 'write "bytes"'
     ),
     Quirk(
         "v3-bytes-without-endian",
@@ -228,28 +147,36 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "v3-transpose-letter",
         3,
-        lambda d: [p for p, name, c in _codecs(d) if name == "transpose" and c.get("order") in ("C", "F")],
+        lambda d: [p for p, name, c in codecs(d) if name == "transpose" and c.get("order") in ("C", "F")],
         'transpose "F" reverses the dimensions, "C" leaves them',
         "write the permutation",
     ),
     Quirk(
         "v3-irregular",
         3,
-        _member("chunk_grid", lambda v: isinstance(v, dict) and v.get("name") == "irregular"),
+        member("chunk_grid", lambda v: isinstance(v, dict) and v.get("name") == "irregular"),
         'the grid "irregular" is "rectilinear" with explicit sizes',
         "convert the store",
     ),
     Quirk(
+        "v3-number-as-fill-value",
+        3,
+        number_fill,
+        "the number stands for false, or for a pair",
+        "write false or a pair",
+    ),
+    Quirk("v3-codec-without-configuration", 3, unconfigured, "decoding needs no more", "write the configuration"),
+    Quirk(
         "v3-unprefixed-numcodecs",
         3,
-        lambda d: _named(d, "shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype"),
+        lambda d: named(d, "shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype"),
         "the codec of numcodecs of that name",
         "write the name with the prefix numcodecs.",
     ),
     Quirk(
         "v3-time-names",
         3,
-        _member("data_type", lambda v: v in ("datetime64", "timedelta64")),
+        member("data_type", lambda v: v in ("datetime64", "timedelta64")),
         "times that count microseconds",
         'write "numpy.datetime64" with its unit',
     ),
@@ -257,7 +184,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "exzarr-order",
         2,
-        _member("order", lambda v: v == "F"),
+        member("order", lambda v: v == "F"),
         "the metadata say F, the bytes are in C order",
         'write "order": "C"',
         "exzarr",
@@ -266,56 +193,56 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "exzarr-packbits",
         2,
-        lambda d: _ids(d, "packbits"),
+        lambda d: ids(d, "packbits"),
         "a placeholder that stores the data as they are",
         "remove the filter",
         "exzarr",
-        _without_filters("packbits"),
+        without_filters("packbits"),
     ),
     Quirk(
         "exzarr-categorize",
         2,
-        lambda d: _ids(d, "categorize"),
+        lambda d: ids(d, "categorize"),
         "a placeholder that stores the data as they are",
         "remove the filter",
         "exzarr",
-        _without_filters("categorize"),
+        without_filters("categorize"),
     ),
     Quirk(
         "exzarr-fixedscaleoffset",
         2,
-        lambda d: _ids(d, "fixedscaleoffset"),
+        lambda d: ids(d, "fixedscaleoffset"),
         "round((x - offset) / scale) is stored, the inverse of numcodecs",
         "write 1 / scale",
         "exzarr",
-        _scaled,
+        scaled,
     ),
     Quirk(
         "exzarr-delta",
         3,
-        lambda d: _named(d, "delta"),
+        lambda d: named(d, "delta"),
         "the raw data are stored",
         "remove the codec",
         "exzarr",
-        _without("delta"),
+        without("delta"),
     ),
     Quirk(
         "exzarr-big-endian",
         3,
-        lambda d: [p for p, name, c in _codecs(d) if name == "bytes" and c.get("endian") == "big"],
+        lambda d: [p for p, name, c in codecs(d) if name == "bytes" and c.get("endian") == "big"],
         "the metadata say big, the bytes are little-endian",
         'write "endian": "little"',
         "exzarr",
-        _little,
+        little,
     ),
     Quirk(
         "exzarr-shards",
         3,
-        lambda d: _named(d, "sharding_indexed"),
+        lambda d: named(d, "sharding_indexed"),
         "shards in a format of ExZarr's own: sizes count chunks, the index is a blob",
         "convert the store",
         "exzarr",
-        _own_shards,
+        own_shards,
     ),
 )
 
@@ -326,7 +253,7 @@ WRITERS = tuple(sorted({quirk.writer for quirk in QUIRKS if quirk.writer is not 
 def _bytes_without_endian(document: Document) -> list[str]:
     if document.get("data_type") in ("bool", "int8", "uint8", "string", "bytes"):
         return []
-    return [place for place, name, c in _codecs(document) if name == "bytes" and "endian" not in c]
+    return [place for place, name, c in codecs(document) if name == "bytes" and "endian" not in c]
 
 
 class Reading(NamedTuple):

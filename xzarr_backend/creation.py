@@ -28,6 +28,7 @@ from .nodes import clean_path
 from .placing import array_documents, place_node
 from .profile_creation import express_array, place_extra
 from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken
+from .semantics import SEMANTIC
 from .spec import JSON, ArraySpec, Named
 from .stores import open_store
 
@@ -111,7 +112,8 @@ def create_array(
     every = chosen is not None and needs_every_chunk(chosen, spec)
     array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks or every))
     if values is not None or every:
-        array[...] = values if values is not None else spec.dtype.zero if spec.fill_value is None else spec.fill_value
+        fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
+        array[...] = fill if values is None else values
     return array
 
 
@@ -123,17 +125,17 @@ def _by_profile(profile: Profile, path: str, keywords: dict[str, Any], values: A
     found = express_array(
         profile, name, keywords["shape"], keywords["dtype"], values, keywords["fill_value"], keywords["attributes"]
     )
+    # xarray takes zeros for missing where zero is the fill value: arrays with names of dimensions are made for it
+    for_xarray = keywords["dimension_names"] is not None and SEMANTIC not in found.attributes
     keywords |= {
         "shape": found.shape,
         "dtype": found.dtype,
-        "fill_value": found.fill,
+        "fill_value": found.dtype.zero if found.fill is None and not for_xarray else found.fill,
         "attributes": found.attributes,
         "zarr_format": None if keywords["zarr_format"] is UNASKED else keywords["zarr_format"],
     }
     if found.rank_changed:
         keywords |= {"chunks": "auto", "dimension_names": None}
-    elif keywords["dimension_names"] is not None and found.fill is None:
-        keywords["fill_value"] = None
     return apply_profile(profile, keywords), found.values
 
 

@@ -20,7 +20,10 @@ from .stores.base import Store
 
 
 class Expressed(NamedTuple):
-    """What is created instead of what was asked for: numbers, with the attributes that say what they stand for."""
+    """What is created instead of what was asked for: numbers, with the attributes that say what they stand for.
+
+    ``fill`` is None where neither the caller nor the convention has one.
+    """
 
     shape: tuple[int, ...]
     dtype: DataType
@@ -54,7 +57,7 @@ def express_array(
         raise MetadataError(
             f"the attribute {taken[0]!r} is needed by the convention that {name!r} is stored by", hint="rename it"
         )
-    return Expressed(shape, dtype, values, dtype.zero if fill is None else fill, {**own, **ours}, scalar)
+    return Expressed(shape, dtype, values, fill, {**own, **ours}, scalar)
 
 
 def _part(profile: Profile, name: str, dtype: DataType, values: Any) -> Part | None:

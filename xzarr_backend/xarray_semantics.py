@@ -111,7 +111,7 @@ def _unwrapped(piece: _Piece) -> _Piece:
     variable = piece.variable
     if not is_scalar(variable.attrs, variable.shape):
         return piece
-    attributes = plain_attributes(variable.attrs) if piece.semantic == "scalar" else dict(variable.attrs)
+    attributes = _without_zero(plain_attributes(variable.attrs) if piece.semantic == "scalar" else variable.attrs)
     attributes.pop("rank", None)
     data = Decoded([piece.data], _itself, variable.dtype, (), scalar=True)
     encoding = {
@@ -209,13 +209,17 @@ def _has_cf_units(piece: _Piece) -> bool:
 
 def _for_cf(piece: _Piece) -> _Piece:
     """Leave a time to xarray, but without what would make the epoch itself a missing value."""
-    attributes = {key: item for key, item in piece.attrs.items() if key not in (SEMANTIC, "epoch")}
-    if attributes.get("_FillValue") == 0:
-        del attributes["_FillValue"]
+    attributes = _without_zero(plain_attributes(piece.attrs))
     if piece.semantic.startswith("timedelta64"):
         attributes.setdefault("dtype", piece.semantic)
     piece.variable.encoding[SEMANTIC] = _remembered(piece, piece.semantic)
     return piece.without(attributes)._replace(decoded="")
+
+
+def _without_zero(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return ``attributes`` without a fill value of zero: writers put it in for nothing, and it masks nothing here."""
+    zero = isinstance(attributes.get("_FillValue"), int | float | np.number) and attributes["_FillValue"] == 0
+    return {key: item for key, item in attributes.items() if not (zero and key == "_FillValue")}
 
 
 def _remembered(piece: _Piece, semantic: str) -> str:
@@ -225,7 +229,7 @@ def _remembered(piece: _Piece, semantic: str) -> str:
 
 def _made(first: _Piece, parts: Sequence[BackendArray], meaning: Meaning, semantic: str) -> _Piece:
     variable = first.variable
-    attributes = plain_attributes(variable.attrs)
+    attributes = _without_zero(plain_attributes(variable.attrs))
     keeps_mask = meaning.dtype.kind == "f"
     if not keeps_mask:
         attributes.pop("_FillValue", None)

@@ -5,6 +5,7 @@ Every row of compat.py that needs no option and that ExZarr does not show has it
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import lzma
@@ -109,6 +110,20 @@ CASES = [
         b"ab",
         np.array([b"a", b"b"]),
         ("v2-byte-order-of-one-byte",),
+    ),
+    Case(
+        "0 for false",
+        v3(LINE > 2, fill_value=0),
+        (LINE > 2).tobytes(),
+        LINE > 2,
+        ("v3-number-as-fill-value",),
+    ),
+    Case(
+        "gzip without level",
+        v3(LINE, codecs=[LITTLE, named("gzip")]),
+        gzip.compress(RAW),
+        LINE,
+        ("v3-codec-without-configuration",),
     ),
     Case("no order", v2(LINE, order=ABSENT), RAW, LINE, ("v2-missing-order",)),
     Case("no fill value", v2(LINE, fill_value=ABSENT), RAW, LINE, ("v2-missing-fill-value",)),

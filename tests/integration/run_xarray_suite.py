@@ -7,9 +7,11 @@ pytest.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,8 @@ def main(arguments: list[str]) -> int:
     chosen = arguments if "-k" in arguments else ["-k", CHOSEN, *arguments]
     options = ["-p", "xzarr_redirect", "-p", "no:cacheprovider", "-q", "-W", "ignore", "--tb=short", "-c", "/dev/null"]
     files = [str(folder / "test_backends.py"), str(folder / "test_backends_datatree.py")]
-    status = pytest.main([*options, *files, *chosen], plugins=[results])
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # one of the tests writes where it stands
+        status = pytest.main([*options, *files, *chosen], plugins=[results])
     print(results.table())
     unused = sorted(set(results.exclusions) - results.used)
     if unused and "-k" not in arguments:

@@ -115,9 +115,11 @@ def _chunk_shape(configuration: Mapping[str, JSON], shape: tuple[int, ...]) -> t
             "sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r:.80}"
         )
     if any(outer % inner for outer, inner in zip(shape, given, strict=True)):
-        raise wrong_configuration(
+        error = wrong_configuration(
             "sharding_indexed", "chunk_shape", f"inner chunks {tuple(given)} do not divide the shard {shape}"
         )
+        error.hint = 'ExZarr counts chunks per shard there; if it wrote the store, open it with quirks="exzarr"'
+        raise error
     return tuple(given)
 
 

@@ -130,6 +130,8 @@ def _decompress(name: str, raw: bytes) -> bytes:
             return found  # what follows the first member is not looked at
         if name == "zstd":
             return _zstd(raw)
+        if name == "blosc" and int.from_bytes(raw[12:16], "little") != len(raw):
+            raise Refused("a blosc buffer that is cut short")
         if name == "crc32c":
             return bytes(numcodecs.get_codec({"id": "crc32c", "location": "end"}).decode(raw))
         return bytes(numcodecs.get_codec({"id": name}).decode(raw))

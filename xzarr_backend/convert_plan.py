@@ -75,9 +75,19 @@ class ArrayPlan(NamedTuple):
 
     def _rewrites(self, source: Array, target: Array, stage: int, last: bool) -> Iterator[Rewrite]:
         assert self.rechunking is not None
-        walk, every_chunk = self.rechunking.passes[stage], target.options.write_empty_chunks
-        for region in walk.regions() if every_chunk else rewrite_regions(source, walk):
-            yield Rewrite(source, target, region, stage, self.alone, last)
+        walk = self.rechunking.passes[stage]
+        for region in walk.regions() if self.keeps_all else rewrite_regions(source, walk):
+            yield Rewrite(source, target, region, stage, self.alone, last, self.exact)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a chunk that is not stored means something else than zeros: the null of v2, before and after."""
+        return self.source.fill_value is None and self.target.fill_value is None and not self.keeps_all
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every chunk is to be stored."""
+        return self.target.options.write_empty_chunks
 
     @property
     def ntasks(self) -> int:
@@ -146,7 +156,7 @@ def _plan_array(source: Array, store: Store, path: str, wishes: Wishes, means: M
     spec, notes, every_chunk = convert_spec(source, wishes)
     target = _unstored(store, path, spec, source, every_chunk)
     notes = tuple(f"{path or '/'}: {note}" for note in notes)
-    if same_bytes(source.spec, spec) and not every_chunk:
+    if same_bytes(source.spec, spec):
         nbytes = max(_object_nbytes(source), 1)
         if nbytes > means.memory:
             raise _too_little(target, nbytes, means.memory, "source")
@@ -265,8 +275,9 @@ def _middle_of(source: Array, target: Array) -> Array | None:
     )
     store, folder = scratch_of(target.store)
     path = f"{folder}/{target.path}" if target.path else f"{folder}/array"
+    options = Options(writable=True, write_empty_chunks=source.fill_value is None)
     try:
-        return _with_grid(Array(store, path, spec, Options(writable=True)), spec.chunk_grid)
+        return _with_grid(Array(store, path, spec, options), spec.chunk_grid)
     except (UnsupportedError, MetadataError):
         return None
 

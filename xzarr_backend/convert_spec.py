@@ -87,10 +87,10 @@ def _convert(source: Array, wishes: Wishes, keep_rounding: bool) -> Converted:
         "zarr_format": zarr_format,
     }
     built = build_spec(**(keywords if wishes.profile is None else apply_profile(wishes.profile, keywords)))
-    every_chunk = False
+    every_chunk = built.fill_value is None and spec.fill_value is not None  # null: missing chunks may read as anything
     if wishes.profile is not None:
         refuse_broken(wishes.profile, built)
-        every_chunk = needs_every_chunk(wishes.profile, built)
+        every_chunk = every_chunk or needs_every_chunk(wishes.profile, built)
     compile_layout(built, "", source.options.allow_codecs)  # what cannot be compiled cannot be stored
     notes = [note for note in (*notes, masked.note, _fill_note(spec, built)) if note]
     return Converted(built, tuple(notes), every_chunk)

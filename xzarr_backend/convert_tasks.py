@@ -34,7 +34,10 @@ class Done(NamedTuple):
 
 
 class CopyObjects(NamedTuple):
-    """Take the objects with these numbers (in C order of the grid) over as they are; those not stored are skipped."""
+    """Take the objects with these numbers (in C order of the grid) over as they are.
+
+    Those that are not stored are skipped, or made of the fill value where the target is to store every chunk.
+    """
 
     source: Array
     target: Array
@@ -54,7 +57,7 @@ class CopyObjects(NamedTuple):
     def run(self) -> Done:
         """Copy the objects; raise `ChunkError`."""
         objects = nbytes = 0
-        for (_, key), raw in zip(self.keys(), self._fetch(self.source, 0), strict=True):
+        for (_, key), raw in zip(self.keys(), self._wanted(), strict=True):
             if raw is not None:
                 guarded(self.target.where, key, partial(self.target.store.set, key, raw))
                 objects, nbytes = objects + 1, nbytes + memoryview(raw).nbytes
@@ -62,10 +65,21 @@ class CopyObjects(NamedTuple):
 
     def compare(self) -> None:
         """Raise `ChunkError` unless the target's objects are those of the source."""
-        both = zip(self.keys(), self._fetch(self.source, 0), self._fetch(self.target, 1), strict=True)
+        both = zip(self.keys(), self._wanted(), self._fetch(self.target, 1), strict=True)
         for (_, key), old, new in both:
             if (old is None) != (new is None) or (old is not None and bytes(old) != bytes(new)):
                 raise _different(self.target, f"key {key!r}")
+
+    def _wanted(self) -> Iterator[Any]:
+        """Yield what the target is to hold for each object, None for nothing."""
+        if not self.target.options.write_empty_chunks:
+            yield from self._fetch(self.source, 0)
+            return
+        layout, empty = self.source.layout, None
+        for raw in self._fetch(self.source, 0):
+            if raw is None and empty is None:
+                empty = bytes(layout.pipeline.encode(np.full(layout.grid.largest_chunk, layout.fill, layout.dtype)))
+            yield empty if raw is None else raw
 
     def _fetch(self, array: Array, side: int) -> Iterator[Any]:
         keys = [pair[side] for pair in self.keys()]
@@ -79,7 +93,8 @@ class CopyObjects(NamedTuple):
 class Rewrite(NamedTuple):
     """Read a region of one array and write it to the other.
 
-    ``stage`` counts the passes, the ``last`` one writes what was asked for. ``alone``: on one thread.
+    ``stage`` counts the passes, the ``last`` one writes what was asked for. ``alone``: on one thread. ``exact``: zeros
+    are stored if they were, and only then.
     """
 
     source: Array
@@ -88,6 +103,7 @@ class Rewrite(NamedTuple):
     stage: int
     alone: bool
     last: bool = True
+    exact: bool = False
 
     @property
     def name(self) -> str:
@@ -99,7 +115,11 @@ class Rewrite(NamedTuple):
         with inline() if self.alone else nullcontext():
             values = np.asarray(self.source.read(parse_basic(self.region, self.source.shape)))
             self._write(values)
-        return Done(_objects_in(self.target.spec.chunk_grid, self.region) if self.last else 0, values.nbytes)
+            if self.exact:
+                self._remove_unstored()
+        return Done(
+            sum(1 for _ in _coords_in(self.target.spec.chunk_grid, self.region)) if self.last else 0, values.nbytes
+        )
 
     def _write(self, values: Any) -> None:
         try:
@@ -108,6 +128,15 @@ class Rewrite(NamedTuple):
             if self.last and self.target.filters:
                 error.hint = f"{error.hint}; or leave the filters out, which may not take these values: filters=None"
             raise
+
+    def _remove_unstored(self) -> None:
+        """Where no chunk means anything, not zero, what was never stored must not be stored as zeros."""
+        source, target = self.source, self.target
+        for coords in _coords_in(target.spec.chunk_grid, self.region):
+            piece = target.spec.chunk_grid.chunk_of(coords)
+            keys = map(source.layout.key, _coords_in(source.spec.chunk_grid, piece))
+            if all(source.store.size(key) is None for key in keys):
+                target.store.delete(target.layout.key(coords))
 
     def compare(self) -> None:
         """Raise `ChunkError` unless the region has, bit by bit, the same values in the source and in the target."""
@@ -141,11 +170,11 @@ def _same_object(a: Any, b: Any) -> bool:
     return bool(a == b) or (a != a and b != b)
 
 
-def _objects_in(grid: ChunkGrid, region: Sequence[slice]) -> int:
-    count = 1
-    for axis, piece in zip(grid, region, strict=True):
-        count *= axis.find(piece.stop - 1) - axis.find(piece.start) + 1
-    return count
+def _coords_in(grid: ChunkGrid, region: Sequence[slice]) -> Iterator[tuple[int, ...]]:
+    """Yield the coords of the objects that a region touches."""
+    return product(
+        *(range(axis.find(p.start), axis.find(p.stop - 1) + 1) for axis, p in zip(grid, region, strict=True))
+    )
 
 
 def guarded(place: str, key: str, action: Callable[[], Any]) -> Any:
@@ -178,7 +207,8 @@ def copy_tasks(source: Array, target: Array, batch: int) -> Iterator[CopyObjects
     """Yield tasks of ``batch`` objects each; objects known not to be stored are left out."""
     grid = source.spec.chunk_grid
     numbers: Any = range(grid.nchunks)
-    stored = _stored_coords(source) if grid.nchunks > MANY else None
+    sparse = grid.nchunks > MANY and not target.options.write_empty_chunks
+    stored = _stored_coords(source) if sparse else None
     if stored is not None:
         numbers = np.sort(np.ravel_multi_index(tuple(stored.T), grid.counts)).tolist() if len(stored) else []
     following = iter(numbers)

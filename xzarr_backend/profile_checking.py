@@ -80,13 +80,15 @@ def _arrays(profile: Profile, found: Inventory, chunks: bool) -> Iterator[Violat
             fix = "write the array again, or mend it with `xzarr doctor --fix`"
             yield Violation(path, "document", document.problem, "no reader can read the metadata", fix)
             continue
-        array = _array(found, path, documents)
+        array, problem = _array(found, path, documents)
         stored = {} if array is None else _chunks(array, found.below(path))
         missing = 0 if array is None else array.spec.chunk_grid.nchunks - len(stored)
         subject = Subject(document.content, missing)
         broken = broken_rules(profile, subject)
         if profile.numbers is not None and _bare(document.raw):
             broken.append(_BARE)
+        if array is None and not broken:
+            broken.append(Broken("document", problem, "readers that keep to the specification refuse it", "mend it"))
         if chunks and array is not None and profile.numbers is not None and not broken:
             broken += _chunk_problems(array, subject, stored)
         yield from (Violation(path, *one) for one in broken)
@@ -111,8 +113,8 @@ def _bare(raw: bytes) -> bool:
     return False
 
 
-def _array(found: Inventory, path: str, documents: Documents) -> Array | None:
-    """Return the array at ``path``, None where it cannot be opened here."""
+def _array(found: Inventory, path: str, documents: Documents) -> tuple[Array | None, str]:
+    """Return the array at ``path``, or why it cannot be opened here."""
     try:
         spec: ArraySpec
         if ZARR_JSON in documents:
@@ -122,9 +124,12 @@ def _array(found: Inventory, path: str, documents: Documents) -> Array | None:
             spec = parse_array_v2(documents[ZARRAY].content or {}, (attributes.content if attributes else None) or {})
         array = Array(found.store, path, spec)
         array.layout  # noqa: B018 (compile now)
-    except (XzarrError, RecursionError):
-        return None
-    return array
+    except XzarrError as error:
+        listed = [f"{place}: {problem}" for place, problem in getattr(error, "problems", ())]
+        return None, "; ".join([error.what, *listed])
+    except RecursionError:
+        return None, "the document is nested too deeply"
+    return array, ""
 
 
 def _chunks(array: Array, objects: list[Stored]) -> Mapping[tuple[int, ...], Stored]:
@@ -171,6 +176,8 @@ def _problem(subject: Subject, raw: bytes, array: Array) -> str:
         elif layer == "crc32c":
             raw = raw[:-4]
         elif layer:
+            if layer == "blosc" and int.from_bytes(raw[12:16], "little") != len(raw):
+                return "a blosc buffer of another length than it says"
             raw = _decompress(layer, raw)
     wanted = math.prod(_chunk_shape(subject)) * _itemsize(subject, array)
     return "" if len(raw) == wanted else f"{len(raw)} bytes instead of the {wanted} of a whole chunk"

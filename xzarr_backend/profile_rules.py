@@ -151,7 +151,8 @@ def _numpy_kind(stored: JSON) -> bool:
 def _byte_order(profile: Profile, it: Subject) -> str:
     if it.v2:
         stored = it.document.get("dtype")
-        return f"{stored!r}" if isinstance(stored, str) and stored.startswith(">") else ""
+        big = isinstance(stored, str) and stored.startswith(">") and np.dtype(stored).itemsize > 1
+        return f"{stored!r}" if big else ""
     return 'bytes with endian "big"' if ("bytes", {"endian": "big"}) in it.codecs else ""
 
 
@@ -164,7 +165,8 @@ def _order(profile: Profile, it: Subject) -> str:
 def _keys(profile: Profile, it: Subject) -> str:
     if it.v2:
         separator = it.document.get("dimension_separator", ".")
-        return "" if separator == "." else f"dimension_separator {separator!r:.20}"
+        alone = len(_list(it.document.get("shape"))) < 2  # one number needs no separator
+        return "" if separator == "." or alone else f"dimension_separator {separator!r:.20}"
     encoding = it.document.get("chunk_key_encoding")
     if not isinstance(encoding, Mapping):
         return f"{encoding!r:.60}"

@@ -120,7 +120,8 @@ def _time_part(name: str, dtype: np.dtype[Any], values: Any, cf: bool) -> Part:
     if as_nanoseconds:
         attributes |= _cf_attributes(dtype, unit, own)
     encode = _Times(name, f"{dtype.kind}8[{unit}]", as_nanoseconds)
-    return Part("", np.dtype("<i8"), encode, attributes, NOT_A_TIME)
+    # without the units of CF, a fill value would only make xarray's own engine turn the numbers into floats
+    return Part("", np.dtype("<i8"), encode, attributes, NOT_A_TIME if as_nanoseconds else None)
 
 
 def _unit(dtype: np.dtype[Any], own: str, count: int, values: Any) -> str:
@@ -218,7 +219,8 @@ def _record_parts(name: str, dtype: np.dtype[Any], values: Any) -> list[Part]:
                 f"the field {field!r} of {name!r} is {one}, for which there is no convention",
                 hint="store it as an array of its own",
             )
-        inside = None if values is None else np.asarray(values)[field]
+        # times keep their unit, so that the records have the same data type when they come back
+        inside = None if values is None or one.kind in "mM" else np.asarray(values)[field]
         below = f"{name}_{field}"
         plain = [Part("", one.newbyteorder("<"), np.asarray, {})]
         for part in parts_of(below, one, inside, cf=False) or plain:

@@ -30,7 +30,7 @@ EPOCH = "1970-01-01T00:00:00Z"
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 
 _TIME = re.compile(r"(datetime64|timedelta64)\[(s|ms|us|ns|m|h|D)\]")
-_TEXT_DTYPE = re.compile(r"[<>|=]?[SU][0-9]{1,9}")
+_TEXT_DTYPE = re.compile(r"[<>|=]?[SU][1-9][0-9]{0,6}")
 _FIXED = {"complex64": "f4", "complex128": "f8"}
 
 
@@ -172,10 +172,10 @@ def _labelled(attributes: Mapping[str, JSON]) -> Meaning | None:
     if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
         return None
     dtype: np.dtype[Any] = np.dtypes.StringDType()
-    if isinstance(wanted, str) and _TEXT_DTYPE.fullmatch(wanted):
-        dtype = np.dtype(wanted)
-        if not _hold(labels, dtype):
+    if wanted != "string":
+        if not isinstance(wanted, str) or not _TEXT_DTYPE.fullmatch(wanted) or not _hold(labels, np.dtype(wanted)):
             return None
+        dtype = np.dtype(wanted)
     return Meaning(dtype, _Labels(tuple(labels), dtype))
 
 

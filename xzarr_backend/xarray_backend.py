@@ -20,7 +20,7 @@ from .array import Array
 from .errors import XzarrError
 from .group import Group
 from .xarray_dimensions import PhonyDimensions
-from .xarray_place import Place, arrays_of, check, place_of_given, walk
+from .xarray_place import Place, arrays_of, check, chosen, place_of_given, walk
 from .xarray_store import GroupStore, Reading
 
 if TYPE_CHECKING:
@@ -144,9 +144,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
             if isinstance(node, Array):
                 return {"/": decoders.decode(_group_store(node, arrays_of(node, place, kept), place, reading))}
             return {
-                path: decoders.decode(
-                    _group_store(each, {n: a for n, a in arrays.items() if kept is None or n in kept}, place, reading)
-                )
+                path: decoders.decode(_group_store(each, chosen(arrays, kept), place, reading))
                 for path, each, arrays in walk(node, "/")
             }
 

@@ -69,7 +69,8 @@ def _parts(name: Hashable, variable: xr.Variable, explicit: bool, kinds: str, di
     parts = None if _is_numbers(variable) else parts_of(str(name), variable.dtype, _values(variable))
     if parts is None:
         return {name: _as_vector(variable, {}, dims) if scalar else variable}
-    if variable.encoding.get("_FillValue") is not None:
+    own = variable.dtype.kind == "f"  # floats that stay floats, which CF conventions mask
+    if not own and variable.encoding.get("_FillValue") is not None:
         raise UnsupportedError(
             f"variable {name!r} has a _FillValue in its encoding, and its data type is stored by a convention",
             hint=f"remove it: del ds[{name!r}].encoding['_FillValue']",
@@ -77,7 +78,6 @@ def _parts(name: Hashable, variable: xr.Variable, explicit: bool, kinds: str, di
     made = {}
     for part in parts:
         _check_attributes(name, variable, part.attributes)
-        own = variable.dtype.kind == "f"  # which stay floats, that xarray masks by NaN
         left_out = _OF_DTYPE if explicit else [key for key in variable.encoding if key not in KEPT]
         encoding = {key: item for key, item in variable.encoding.items() if key not in left_out}
         attributes = {**variable.attrs, **part.attributes}
@@ -85,6 +85,8 @@ def _parts(name: Hashable, variable: xr.Variable, explicit: bool, kinds: str, di
             attributes["_FillValue"] = np.int64(part.fill)
         elif not own:
             encoding["_FillValue"] = None
+        elif "_FillValue" in variable.encoding:
+            encoding["_FillValue"] = variable.encoding["_FillValue"]
         one = xr.Variable(variable.dims, _converted(variable.data, part.encode, part.dtype), attributes, encoding)
         made[f"{name}{part.suffix}"] = _as_vector(one, part.attributes, dims) if scalar else one
     return made
@@ -181,6 +183,12 @@ def _stored_names(stored: Mapping[str, Array]) -> dict[str, _Known]:
         )
         for base, arrays in found.items()
     }
+
+
+def parts_named(stored: Mapping[str, Array], name: str) -> dict[str, Array]:
+    """Return the arrays that the variable ``name`` is stored in by a convention."""
+    known = _stored_names(stored).get(name)
+    return {} if known is None else {part: stored[part] for part in known.arrays}
 
 
 def _like_stored(name: Hashable, variable: xr.Variable, known: _Known) -> Variables:

@@ -20,6 +20,7 @@ from .semantics import (
     FIELD_OF,
     NOT_A_TIME,
     SEMANTIC,
+    UNITS,
     Meaning,
     is_scalar,
     meaning_of,
@@ -29,6 +30,7 @@ from .semantics import (
 )
 
 # what of an encoding still holds when the data type is another one
+CF_UNITS = frozenset([*UNITS.values(), "minutes", "hours", "days"])  # of durations, as xarray knows them
 KEPT = ("chunks", "preferred_chunks", "shards", "compressors", "chunk_key_encoding", "write_empty_chunks")
 OF_CHUNKS = ("chunks", "preferred_chunks", "shards")
 
@@ -204,7 +206,9 @@ def _mask(piece: _Piece) -> int | None:
 
 def _has_cf_units(piece: _Piece) -> bool:
     units = piece.attrs.get("units")
-    return isinstance(units, str) and (piece.semantic.startswith("timedelta64") or " since " in units)
+    if not isinstance(units, str):
+        return False
+    return units in CF_UNITS if piece.semantic.startswith("timedelta64") else " since " in units
 
 
 def _for_cf(piece: _Piece) -> _Piece:

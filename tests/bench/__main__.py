@@ -31,18 +31,8 @@ from .running import MARK, run_row, spawn
 from .scale import SCALES
 from .systems import SYSTEMS, NotOffered, installed
 
-PACKAGES = [
-    "numpy",
-    "numcodecs",
-    "xarray",
-    "dask",
-    "zarr",
-    "zarrs",
-    "tensorstore",
-    "xarray-tensorstore",
-    "zstandard",
-    "deflate",
-]
+PACKAGES = ["numpy", "numcodecs", "deflate", "zstandard", "xarray", "dask", "distributed"]
+PACKAGES += ["zarr", "zarrs", "tensorstore", "xarray-tensorstore"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("what", nargs="*", help="for measure: a row and a system or bound, measured in this very process")
     add("--data", help="folder of the prepared data (default: a temporary one)")
     add("--scale", choices=list(SCALES), default="full", help="full: about 2.5 GB of data; small: a trial")
-    add("--rows", help="names, groups (read, open, dask, write) or beginnings (all_*), comma-separated")
+    add("--rows", help="names, groups (read, open, start, dask, write) or beginnings (all_*), comma-separated")
     add("--systems", help=f"comma-separated, of {', '.join(SYSTEMS)} (default: those installed)")
     add("-n", "--rounds", type=int, default=3)
     add("--json", help="file to write (report: to read) every measurement")

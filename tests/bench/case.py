@@ -79,7 +79,7 @@ class Row:
     """One line of the table: its name, what it shows, and how it is set up for a system."""
 
     name: str
-    group: str  # read, open, dask, write, start
+    group: str  # read, open, start, dask, write
     shows: str
     setup: Setup | None  # None: the row has bounds only
     bounds: tuple[str, ...] = ()  # names in `bounds.BOUNDS`, measured beside the systems

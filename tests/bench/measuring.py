@@ -6,7 +6,6 @@ result is checked.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import resource
 import time
@@ -50,7 +49,6 @@ def _set_up(row: Row, contestant: str, data: Data) -> Case:
 def _run(case: Case, row: Row, imported: float) -> dict[str, Any]:
     closed = False
     try:
-        gc.collect()
         figure, value = _timed(case)
         if row.workers:  # children count when they have ended
             case.close()

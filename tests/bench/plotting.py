@@ -11,7 +11,7 @@ from typing import Any
 from .report import judge
 from .rows import ROWS
 
-COLOURS = {"read": "#2b6cb0", "open": "#2f855a", "dask": "#b7791f", "write": "#9b2c2c"}
+COLOURS = {"read": "#2b6cb0", "open": "#2f855a", "start": "#6b46c1", "dask": "#b7791f", "write": "#9b2c2c"}
 
 
 def plot(document: dict[str, Any], file: Path) -> None:
@@ -42,6 +42,9 @@ def _draw(axes: Any, ratios: dict[str, float]) -> None:
     axes.set_xscale("log")
     low, high = min(0.1, *ratios.values()) / 1.3, max(2.0, *ratios.values()) * 1.3
     axes.set_xlim(low, high)
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(places, names, fontsize=7)
     axes.axvline(1, color="black", linewidth=1)

@@ -19,7 +19,7 @@ import numpy as np
 from .case import Data
 from .datasets import era, era_encoding, wide
 from .recipes import Recipe, cube
-from .scale import Scale
+from .scale import SCALES, Scale
 from .systems import SYSTEMS, System
 
 GROUPED = ("million_2d", "tenth_2d")  # arrays that are also prepared inside a group, for xarray
@@ -105,6 +105,9 @@ def _datasets(scale: Scale) -> list[tuple[str, Callable[[], Any], dict[str, Any]
         ("era", lambda: era(scale), {"zarr_format": 3, "consolidated": True, **chunked}),
         ("era_u", lambda: era(scale), {"zarr_format": 3, "consolidated": False, **chunked}),
         ("era2", lambda: era(scale), {"zarr_format": 2, "consolidated": True, **chunked}),
+        ("warm", lambda: era(SCALES["small"]), {"zarr_format": 3, "consolidated": True}),
+        ("warm_u", lambda: era(SCALES["small"]), {"zarr_format": 3, "consolidated": False}),
+        ("warm2", lambda: era(SCALES["small"]), {"zarr_format": 2, "consolidated": True}),
         ("wide_1", lambda: wide(1), {"zarr_format": 3, "consolidated": True}),
         ("wide", lambda: wide(many), {"zarr_format": 3, "consolidated": False}),
         ("wide_c", lambda: wide(many), {"zarr_format": 3, "consolidated": True}),

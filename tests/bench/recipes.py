@@ -61,12 +61,12 @@ CODECS: dict[str, dict[str, Any]] = {
 
 
 def cube(scale: Scale) -> np.ndarray:
-    """Smooth uint16 values: random walks along the second axis, as gridded measurements look to a codec."""
+    """Smooth uint16 values: random walks along the last axis, as gridded measurements look to a codec."""
     n, rng = scale.edge, np.random.default_rng(0)
     out = np.empty((n, n, n), "u2")
     for plane in out:
         steps = rng.integers(-3, 4, size=(n, n), dtype=np.int16)
-        plane[...] = (np.cumsum(steps, axis=0, dtype=np.int32) + 1000).astype("u2")
+        plane[...] = (np.cumsum(steps, axis=1, dtype=np.int32) + 1000).astype("u2")
     return out
 
 

@@ -31,11 +31,11 @@ def whole(name: str) -> Setup:
     return setup
 
 
-def pieces(name: str, parts: int) -> Setup:
-    """Read the cube in ``parts``**3 calls, one after the other."""
+def pieces(name: str, inner: bool = False) -> Setup:
+    """Read the cube chunk by chunk (shard by shard), or by inner chunks, one call each."""
 
     def setup(system: System, data: Data) -> Case:
-        array, size = _opened(system, data, name), data.scale.edge // parts
+        array, size = _opened(system, data, name), data.scale.inner if inner else data.scale.chunk
         cuts = [slice(start, start + size) for start in range(0, data.scale.edge, size)]
 
         def call() -> int:
@@ -119,11 +119,11 @@ ROWS = [
     _row("all_fortran2", "whole, v2, order F, zstd", whole("fortran2"), "limit_fortran2"),
     _row("strings", "whole, variable-length strings", whole("strings")),
     _row("strings2", "whole, v2, variable-length strings", whole("strings2")),
-    _row("chunks_plain", "chunk by chunk, raw", pieces("plain", 4)),
-    _row("chunks_zstd", "chunk by chunk, zstd", pieces("zstd", 4)),
-    _row("chunks_blosc2", "chunk by chunk, v2, blosc", pieces("blosc2", 4)),
-    _row("chunks_shard", "shard by shard", pieces("shard", 4)),
-    _row("subchunks_shard", "inner chunk by inner chunk", pieces("shard", 16)),
+    _row("chunks_plain", "chunk by chunk, raw", pieces("plain")),
+    _row("chunks_zstd", "chunk by chunk, zstd", pieces("zstd")),
+    _row("chunks_blosc2", "chunk by chunk, v2, blosc", pieces("blosc2")),
+    _row("chunks_shard", "shard by shard", pieces("shard")),
+    _row("subchunks_shard", "inner chunk by inner chunk", pieces("shard", inner=True)),
     _row("small_all", "whole, 4096 chunks of 16 KiB", whole("small"), "limit_small"),
     _row("small_points", "single elements of small chunks", points("small")),
     _row("points_shard", "single elements through shards", points("shard")),

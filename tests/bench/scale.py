@@ -10,7 +10,8 @@ class Scale:
     """Sizes of one run: ``edge`` of the cube (values), ``variables`` of the wide dataset, and so on."""
 
     name: str
-    edge: int  # of the cube of uint16; chunks are a quarter of it, inner chunks a sixteenth
+    edge: int  # of the cube of uint16; chunks and shards are a quarter of it
+    parts: int  # inner chunks along an edge of the cube
     sheet: int  # edge of the sheet of float32 in chunks of 64 x 64
     points: int  # single elements read
     strings: int
@@ -28,10 +29,10 @@ class Scale:
     @property
     def inner(self) -> int:
         """The edge of an inner chunk of the cube."""
-        return self.edge // 16
+        return self.edge // self.parts
 
 
 SCALES = {
-    "full": Scale("full", 512, 4096, 1000, 1_000_000, (400, 180, 360), (20, 90, 180), 500, 100, 64),
-    "small": Scale("small", 32, 256, 20, 500, (8, 6, 10), (2, 3, 5), 6, 4, 4),
+    "full": Scale("full", 512, 16, 4096, 1000, 1_000_000, (400, 180, 360), (20, 90, 180), 500, 100, 64),
+    "small": Scale("small", 32, 8, 256, 20, 500, (8, 6, 10), (2, 3, 5), 6, 4, 4),
 }

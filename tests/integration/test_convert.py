@@ -200,6 +200,24 @@ def test_missing_chunks_stay_missing(tmp_path: Path) -> None:
         assert report.arrays == 1
 
 
+def test_null_means_that_every_chunk_counts(tmp_path: Path) -> None:
+    """v2 readers may see anything where an array without fill value has no chunk: zeros stay stored, gaps stay gaps."""
+    a = xz.create_array(tmp_path / "a", shape=(1000, 1000), dtype="f4", chunks=(1, 1000), zarr_format=2)
+    a[:500] = 0
+    a[100:150] = 1
+    convert(tmp_path / "a", tmp_path / "b", chunks=(125, 250), verify=True)
+    assert xz.open_array(tmp_path / "b").nchunks_stored() == 16
+    report = convert(tmp_path / "a", tmp_path / "c", chunks=(500, 1), memory="400 kB")
+    assert "two passes" in report.passes[""]
+    assert xz.open_array(tmp_path / "c").nchunks_stored() == 1000
+    source = xz.create_array(tmp_path / "v3", shape=6, dtype="i4", chunks=2, dimension_names=("x",))
+    source[2:4] = 5
+    report = convert(tmp_path / "v3", tmp_path / "v2", zarr_format=2, verify=True)
+    new = xz.open_array(tmp_path / "v2")  # zero is no mask in v3, so the fill value of v2 is null
+    assert (new.fill_value, new.nchunks_stored(), report.copied) == (None, 3, 3)
+    assert new[...].tolist() == [0, 0, 5, 5, 0, 0]
+
+
 def test_fill_values_are_carried_to_the_bit(tmp_path: Path) -> None:
     """NaN payloads and negative zero survive; the null of v2 becomes zero; what v2 cannot say is noted."""
     payload = np.array([0x7FC12345], "u4").view("f4")[0]

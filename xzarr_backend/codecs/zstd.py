@@ -1,4 +1,4 @@
-"""The codec ``zstd``: contexts are reused for small chunks (`zstandard`), large ones decode in place (numcodecs).
+"""The codec ``zstd``: one reused context per thread (`zstandard`); numcodecs for what is unusual, and for encoding.
 
 Imports base, libraries, sizes and NumPy. Invariant: the size that a frame states is compared with the chunk's before
 memory is allocated; a frame that states none is bounded by its number of blocks.
@@ -8,7 +8,8 @@ Which library, and why: docs/adr/0001-codec-libraries.md. Source: zarr-extension
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from struct import Struct
 from typing import Any
 
@@ -20,7 +21,7 @@ from .base import Buffer, BytesSpec, Codec
 from .libraries import optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
-SMALL = 1 << 18  # bytes: up to here making a new context for every chunk costs more than decoding in place saves
+SMALL = 1 << 16  # bytes: up to here copying the decoded chunk costs less than the look behind its frame
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
 BLOCK = 1 << 17  # the most that one block decodes to
 _HEAD = Struct("<IB").unpack_from
@@ -33,41 +34,65 @@ _contexts = threading.local()  # a decompressor may serve one thread at a time
 def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     """Build ``zstd``; ``level`` -131072 to 22 (0: the library's own), ``checksum`` (default: no)."""
     spec = bytes_spec("zstd", spec)
-    library = required("zstd", "numcodecs", "numcodecs.zstd")
     level, checksum = integer("zstd", configuration, "level", 0), bool(configuration.get("checksum"))
-    compress, decompress = library.compress, library.decompress
     output = BytesSpec(None, 1)
 
     def encode(data: Buffer) -> Any:
-        return compress(data, level, checksum)
+        return _numcodecs().compress(data, level, checksum)
 
     if not spec.nbytes:
-        return Codec(encode, lambda data: _decode_any(decompress, data, spec.nbytes), output)
-    fast = optional("zstandard") if spec.nbytes <= SMALL else None
-    if fast is not None:
-        return Codec(encode, *_small(fast, decompress, spec.nbytes, output))
-    return Codec(encode, *_large(decompress, spec.nbytes, output))
+        return Codec(encode, lambda data: _decode_any(data, spec.nbytes), output)
+    fast = optional("zstandard")
+    if fast is None:
+        _numcodecs()  # a library that is missing is reported when the codec is built
+        return Codec(encode, *_in_place(spec.nbytes, output))
+    return Codec(encode, *_reused(fast, spec.nbytes, output))
 
 
-def _small(fast: Any, decompress: Any, expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+@cache
+def _numcodecs() -> Any:
+    """Return the module of numcodecs, which takes a while to import: reading mostly does without it."""
+    return required("zstd", "numcodecs", "numcodecs.zstd")
+
+
+def _reused(fast: Any, expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
     stated, context = fast.frame_content_size, fast.ZstdDecompressor
+
+    def reused() -> Any:
+        try:
+            return _contexts.decompressor
+        except AttributeError:
+            _contexts.decompressor = context()
+            return _contexts.decompressor
 
     def decode(data: Buffer) -> Any:
         if stated(data) != expected:
-            return _decode_any(decompress, data, expected)
-        try:
-            reused = _contexts.decompressor
-        except AttributeError:
-            reused = _contexts.decompressor = context()
-        return reused.decompress(data, allow_extra_data=False)
+            return _decode_any(data, expected)
+        return reused().decompress(data, allow_extra_data=False)
 
-    def decode_into(data: Buffer, out: Bytes1D) -> None:
+    def decode_small_into(data: Buffer, out: Bytes1D) -> None:
         out[:] = np.frombuffer(decode(data), np.uint8)
 
-    return decode, output, decode_into
+    def decode_into(data: Buffer, out: Bytes1D) -> None:
+        if stated(data) != out.nbytes:
+            _copy(_decode_any(data, out.nbytes), out)
+            return
+        written = reused().stream_reader(data).readinto(out)
+        # the stream ends with its first frame and does not look at what follows
+        if written != out.nbytes or _walk_frame(as_memory(data), 0)[2] != len(data):
+            _copy(_decode_any(data, out.nbytes), out)
+
+    return decode, output, decode_small_into if expected <= SMALL else decode_into
 
 
-def _large(decompress: Callable[..., Any], expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+def _copy(decoded: Buffer, out: Bytes1D) -> None:
+    check_decoded("zstd", len(decoded), out.nbytes)
+    out[:] = np.frombuffer(decoded, np.uint8)
+
+
+def _in_place(expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+    decompress = _numcodecs().decompress
+
     def decode(data: Buffer) -> Any:
         out = np.empty(expected, np.uint8)
         decode_into(data, out)
@@ -82,8 +107,9 @@ def _large(decompress: Callable[..., Any], expected: int, output: BytesSpec) -> 
     return decode, output, decode_into
 
 
-def _decode_any(decompress: Callable[..., Any], data: Buffer, expected: int | None) -> Any:
+def _decode_any(data: Buffer, expected: int | None) -> Any:
     """Several frames, frames that state no size, or a chunk of unknown size."""
+    decompress = _numcodecs().decompress
     exact = _check_frames(data, expected)
     if expected == 0 or exact == 0:
         return b""

@@ -59,7 +59,7 @@ class System:
         return array
 
     def dask(self, path: str, chunks: Any = None) -> Any:
-        """Return the array as a dask array; ``chunks`` None: as stored."""
+        """Return the array as a dask array; ``chunks`` None: the stored objects (whole shards)."""
         raise self._gap("dask arrays")
 
     def open_dataset(self, path: str, *, consolidated: bool | None = None, lazy: bool = False) -> Any:

@@ -12,7 +12,7 @@ from .base import System
 
 
 class TensorStore(System):
-    """tensorstore with its defaults; xarray-tensorstore reads datasets without dask."""
+    """tensorstore; it need not wait for the disk, as no other system does. xarray-tensorstore reads without dask."""
 
     name = "tensorstore"
     modules = ("tensorstore",)
@@ -22,7 +22,7 @@ class TensorStore(System):
         import tensorstore as ts
 
         driver = "zarr3" if (Path(path) / "zarr.json").exists() else "zarr"
-        spec = {"driver": driver, "kvstore": {"driver": "file", "path": path}}
+        spec = {"driver": driver, "kvstore": _file(path)}
         return ts.open(spec, read=True, write=write, open=True).result()
 
     def read(self, array: Any, selection: Any) -> np.ndarray:
@@ -34,7 +34,7 @@ class TensorStore(System):
         v3 = recipe.zarr_format == 3
         spec = {
             "driver": "zarr3" if v3 else "zarr",
-            "kvstore": {"driver": "file", "path": path},
+            "kvstore": _file(path),
             "metadata": _metadata_v3(recipe) if v3 else _metadata_v2(recipe),
         }
         return ts.open(spec, create=True, delete_existing=True).result()
@@ -63,6 +63,10 @@ class TensorStore(System):
 
     def cold_open(self, path: str) -> str:
         return f"import xarray_tensorstore; dataset = xarray_tensorstore.open_zarr({path!r})"
+
+
+def _file(path: str) -> dict[str, Any]:
+    return {"driver": "file", "path": path, "file_io_sync": False}
 
 
 def _metadata_v2(recipe: Recipe) -> dict[str, Any]:

@@ -39,7 +39,10 @@ class ZarrPython(System):
 
     def dask(self, path: str, chunks: Any = None) -> Any:
         import dask.array as da
+        import zarr
 
+        if chunks is None:
+            chunks = zarr.open_array(path, mode="r").shards  # None where there are none: the chunks
         return da.from_zarr(path, chunks=chunks, inline_array=True)
 
     def open_dataset(self, path: str, *, consolidated: bool | None = None, lazy: bool = False) -> Any:

@@ -90,8 +90,10 @@ def _unfilter(codec: dict[str, Any], raw: bytes) -> bytes:
         return raw  # filters that it does not know are passed over
     if name == "delta" and np.dtype(codec.get("astype") or codec["dtype"]) != np.dtype(codec["dtype"]):
         raise Refused("delta with another data type")
-    found = numcodecs.get_codec(dict(codec)).decode(raw)
-    return np.asarray(found).tobytes()
+    try:
+        return np.asarray(numcodecs.get_codec(dict(codec)).decode(raw)).tobytes()
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def _read_v3(folder: Path, document: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -28,6 +28,7 @@ WINDOW_NBYTES = 128 * 2**20
 WINDOW_REQUESTS = 512
 
 SCRATCH_NBYTES = 32 * 2**20  # the most that a thread keeps between reads, for each of its two buffers
+LONGEST_ROW = 256  # bytes: NumPy copies longer rows just as fast element by element
 PREFILLED_NBYTES = 32 * 2**20  # above this size fresh memory comes zeroed from the system at no cost
 
 
@@ -148,10 +149,12 @@ class Decoder:
     """Decodes chunks of one shape and places their pieces into the result; one per thread and read.
 
     Where the chunk's place in the result is contiguous, the codec decodes right there; else into scratch memory that
-    every chunk reuses, from which the piece is copied once.
+    every chunk reuses, from which the piece is copied once. Whole chunks of short rows are copied row by row instead of
+    element by element (rows ``subchunks_shard`` and ``all_shard`` of the benchmark): ``rows`` holds the result and the
+    chunk seen as arrays of rows, with the number of elements in a row.
     """
 
-    __slots__ = ("chunk", "decode", "decode_into", "direct", "memory", "out", "pipeline")
+    __slots__ = ("chunk", "decode", "decode_into", "direct", "memory", "out", "pipeline", "rows")
 
     def __init__(self, pipeline: Pipeline, out: Any) -> None:
         self.pipeline, self.out = pipeline, out
@@ -159,6 +162,7 @@ class Decoder:
         self.direct = self.decode_into is not None and pipeline.in_order and out.dtype == pipeline.spec.dtype.numpy
         self.memory: Bytes1D | None = None
         self.chunk: Any = None
+        self.rows: tuple[Any, Any, int] | None = None
 
     def for_chunk(self, pipeline: Pipeline) -> Decoder:
         """Return a decoder for chunks of another shape: this one where the shape is the same."""
@@ -178,6 +182,12 @@ class Decoder:
             if self.memory is None:
                 self._use_scratch()
             decode_into(raw, self.memory)  # type: ignore[arg-type]
+            if whole and self.rows is not None:
+                result, chunk, length = self.rows
+                row, rest = divmod(place[-1].start, length)
+                if not rest:
+                    result[(*place[:-1], slice(row, row + 1))] = chunk
+                    return
             piece = self.chunk[inside]
         self.out[place] = piece if front is None else piece.transpose(front)
 
@@ -186,6 +196,18 @@ class Decoder:
         assert view is not None and nbytes is not None
         self.memory = _buffers.decoded(nbytes)
         self.chunk = view(self.memory)
+        self.rows = _as_rows(self.out, self.chunk) if self.direct else None
+
+
+def _as_rows(out: Any, chunk: Any) -> tuple[Any, Any, int] | None:
+    """Return ``out`` and ``chunk`` (of one data type) as arrays of whole rows of the chunk; None where it is no use."""
+    if chunk.ndim < 2 or not 1 < chunk.shape[-1] * chunk.itemsize <= LONGEST_ROW:
+        return None
+    length = chunk.shape[-1]
+    if length == 1 or out.strides[-1] != out.itemsize or out.shape[-1] % length:
+        return None
+    row = np.dtype((np.void, length * chunk.itemsize))
+    return out.view(row), chunk.view(row), length
 
 
 class _Buffers(threading.local):

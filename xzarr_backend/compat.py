@@ -7,6 +7,7 @@ Every row has an id, under which the doctor and the documentation explain it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -250,8 +251,15 @@ QUIRKS: tuple[Quirk, ...] = (
 WRITERS = tuple(sorted({quirk.writer for quirk in QUIRKS if quirk.writer is not None}))
 
 
+_OF_SEVERAL_BYTES = re.compile(
+    r"(u?int|float|complex|complex_float)(16|32|64|128)|bfloat16|(numpy\.)?(datetime|timedelta)64|fixed_length_utf32|struct(ured)?"
+)
+
+
 def _bytes_without_endian(document: Document) -> list[str]:
-    if document.get("data_type") in ("bool", "int8", "uint8", "string", "bytes"):
+    kind = document.get("data_type")
+    name = kind.get("name") if isinstance(kind, dict) else kind
+    if not isinstance(name, str) or not _OF_SEVERAL_BYTES.fullmatch(name):
         return []
     return [place for place, name, c in codecs(document) if name == "bytes" and "endian" not in c]
 

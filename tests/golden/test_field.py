@@ -350,3 +350,10 @@ def test_refused(name: str, store: dict[str, bytes], error: type[Exception], tex
     """What nobody can read is refused with an error of ours that says what; it never reads as fill values."""
     with pytest.raises(error, match=text):
         xz.open_array(store)[...]
+
+
+@pytest.mark.parametrize("kind", ["bool", "uint8", {"name": "raw_bytes", "configuration": {"length_bytes": 3}}, "int4"])
+def test_one_byte_needs_no_byte_order(kind: Any) -> None:
+    """The row for bytes without endian is about elements of several bytes only: strict readers take the others."""
+    shown = found_quirks({"data_type": kind, "codecs": [named("bytes")], "fill_value": 0}, 3)
+    assert "v3-bytes-without-endian" not in {quirk.id for quirk, _ in shown}

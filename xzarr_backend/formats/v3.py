@@ -85,7 +85,7 @@ def _parse_array(stored: Mapping[str, JSON], reading: Reading) -> ArraySpec:
         chunk_key_encoding=keys,
         codecs=codecs,
         fill_value=fill,
-        dimension_names=names or _names_in_attributes(attributes, len(shape)),
+        dimension_names=_names_in_attributes(attributes, len(shape)) if names is None else names,
         attributes=attributes,
         zarr_format=3,
         document=stored,

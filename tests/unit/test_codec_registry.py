@@ -59,9 +59,7 @@ def test_unknown_codec_is_named() -> None:
         lookup("no_such_codec")
 
 
-@pytest.mark.parametrize(
-    ("name", "package"), [("zfp", "zarrs"), ("imagecodecs_nothing", "imagecodecs")]
-)
+@pytest.mark.parametrize(("name", "package"), [("zfp", "zarrs"), ("imagecodecs_nothing", "imagecodecs")])
 def test_foreign_codecs_name_a_package(name: str, package: str) -> None:
     """For well-known codecs of others, the hint says where they are."""
     with pytest.raises(UnsupportedError) as caught:

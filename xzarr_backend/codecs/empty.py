@@ -18,7 +18,9 @@ def is_empty(chunk: Any, fill_value: Any) -> bool:
     if chunk.dtype.kind == "T":
         return bool(np.all(chunk == fill_value))
     if chunk.dtype.hasobject:
-        return all(type(x) is type(fill_value) and not isinstance(x, np.ndarray) and x == fill_value for x in chunk.flat)
+        if isinstance(fill_value, np.ndarray):
+            return False
+        return all(type(x) is type(fill_value) and x == fill_value for x in chunk.flat)
     fill = np.asarray(fill_value).astype(chunk.dtype, copy=False)
     if chunk.flat[0].tobytes() != fill.tobytes():
         return False

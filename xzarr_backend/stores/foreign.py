@@ -44,7 +44,7 @@ def adapt(store: Any, read_only: bool) -> Store | None:
 
 
 def _is_async(store: Any) -> bool:
-    """Return whether ``store`` works as zarr-python's do; one of theirs may be wrapped, so that ``get`` says nothing."""
+    """Return whether ``store`` works as zarr-python's do; one of theirs may be wrapped: then ``get`` says nothing."""
     declared = any(base.__module__ == "zarr.abc.store" for base in type(store).__mro__)
     return declared or (inspect.iscoroutinefunction(getattr(store, "get", None)) and hasattr(store, "list_dir"))
 

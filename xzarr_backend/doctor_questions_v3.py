@@ -13,6 +13,7 @@ from .chunk_keys import ChunkKeyEncoding
 from .compat import QUIRKS
 from .doctor_facts import Facts
 from .doctor_questions import Question
+from .formats.v3 import ARRAY_MEMBERS
 
 # --- v3 --------------------------------------------------------------------------------------------------------------
 
@@ -170,29 +171,12 @@ def unknown_keys(f: Facts) -> str:
     return f"chunk_key_encoding {name!r:.60}" if name is not None and name not in ("default", "v2") else ""
 
 
-V3_MEMBERS = frozenset(
-    [
-        "zarr_format",
-        "node_type",
-        "shape",
-        "data_type",
-        "chunk_grid",
-        "chunk_key_encoding",
-        "fill_value",
-        "codecs",
-        "attributes",
-        "storage_transformers",
-        "dimension_names",
-    ]
-)
-
-
 def extra_member(f: Facts) -> str:
     """A member that the specification does not know and that may not be ignored."""
     return ", ".join(
         name
         for name, value in f.document.items()
-        if name not in V3_MEMBERS and not (isinstance(value, dict) and value.get("must_understand") is False)
+        if name not in ARRAY_MEMBERS and not (isinstance(value, dict) and value.get("must_understand") is False)
     )
 
 

@@ -20,7 +20,7 @@ from ..spec import JSON, ArraySpec, GroupSpec, Named
 from .alike import Alike, fingerprint
 from .documents import DIMENSIONS, Checks, expect_format
 
-_ARRAY_MEMBERS = frozenset(
+ARRAY_MEMBERS = frozenset(
     [
         "zarr_format",
         "node_type",
@@ -142,7 +142,7 @@ def _check_extensions(checks: Checks) -> None:
                 f"storage transformer {name!r} is not known", where=f"storage_transformers[{place}]"
             )
     for member, value in checks.document.items():
-        if member not in _ARRAY_MEMBERS and member not in _HARMLESS and must_understand(value):
+        if member not in ARRAY_MEMBERS and member not in _HARMLESS and must_understand(value):
             checks.unsupported = checks.unsupported or UnsupportedError(
                 f"the member {member!r} is not known, and the document does not say that it may be ignored",
                 where=member,

@@ -14,12 +14,11 @@ import json
 import os
 import re
 import secrets
-import shutil
 import time
 from functools import cache
 from typing import Any
 
-from .files import EXCHANGE, OURS, host_mark, lives, sync_folder, write_all
+from .files import EXCHANGE, OURS, host_mark, lives, remove_tree, sync_folder, unlink, write_all
 
 STAGED = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}-([0-9a-f]{16})\.(new|old|tmp)")
 WEEK = 7 * 86_400.0  # seconds without a change after which another host's folder is nobody's
@@ -90,7 +89,7 @@ def sweep(target: str) -> int:
     record = _record_path(target)
     noted = _load(record)
     if noted is not None and os.path.lexists(target) and not _waiting(target, noted):
-        _unlink(record)
+        unlink(record)
     return len(found)
 
 
@@ -194,7 +193,7 @@ def _rename_twice(staged: str, target: str) -> str:
             raise
     finally:
         if os.path.lexists(target):
-            _unlink(record)
+            unlink(record)
         _ours.difference_update((old, temporary))
     sync_folder(parent)
     return old
@@ -250,27 +249,8 @@ def _modified(path: str) -> float:
         return 0.0
 
 
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
 def _remove(path: str) -> None:
     try:
         remove_tree(path)
     except OSError:
         pass  # it is hidden, and no reason to fail; the next writer tries again
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder with all that it holds, or a link (not what it points to); others may do so at the same time."""
-    if os.path.islink(path) or not os.path.isdir(path):
-        _unlink(path)
-        return
-    while os.path.isdir(path):
-        try:
-            shutil.rmtree(path)
-        except FileNotFoundError:
-            pass  # somebody else removes it too

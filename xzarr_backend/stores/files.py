@@ -188,3 +188,25 @@ def outside(where: str) -> XzarrError:
         where=where,
         hint="open the folder that the link points to",
     )
+
+
+def unlink(path: str) -> None:
+    """Remove a file, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(path: str) -> None:
+    """Remove a file, a link (not its target) or a folder with all it holds; others may do so at the same time."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        unlink(path)
+        return
+    import shutil  # late: it loads every compression module of the standard library
+
+    while os.path.isdir(path):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            pass  # somebody else removes it too

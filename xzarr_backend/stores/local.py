@@ -18,7 +18,18 @@ from typing import Any
 
 from ..errors import XzarrError
 from .base import Buffer, ByteRange, Store, merge_spans, view_of
-from .files import EXCHANGE, OURS, FolderLock, is_leftover, outside, sync_folder, temporary_name, write_all
+from .files import (
+    EXCHANGE,
+    OURS,
+    FolderLock,
+    is_leftover,
+    outside,
+    remove_tree,
+    sync_folder,
+    temporary_name,
+    unlink,
+    write_all,
+)
 
 GAP = 4096  # bytes: reading over them is cheaper than another call
 LARGEST_READ = 1 << 22  # bytes that neighbouring ranges may grow to
@@ -96,7 +107,7 @@ class LocalStore(Store):
         try:
             os.replace(temporary, path)
         except BaseException:
-            _unlink(temporary)
+            unlink(temporary)
             raise
         if self.durable:
             sync_folder(os.path.dirname(path))
@@ -114,7 +125,7 @@ class LocalStore(Store):
                 raise
             return _rename_if_absent(temporary, path)
         finally:
-            _unlink(temporary)
+            unlink(temporary)
         if self.durable:
             sync_folder(os.path.dirname(path))
         return True
@@ -131,11 +142,11 @@ class LocalStore(Store):
         if prefix:
             path = self._path(prefix[:-1])
             if os.path.isdir(path):
-                _remove(path)
+                remove_tree(path)
             return
         self.check_writable()
         for entry in _entries(self._base):
-            _remove(entry.path)
+            remove_tree(entry.path)
 
     def list_dir(self, prefix: str) -> list[str]:
         """Return the names in the folder; what our own writers keep there is not shown."""
@@ -182,7 +193,7 @@ class LocalStore(Store):
         A temporary file goes when the process that wrote it has ended, or when it is more than a day old; so does a
         folder that was to replace another one. After ``seconds`` it stops, wherever it is.
         """
-        from .exchange import is_abandoned, remove_tree
+        from .exchange import is_abandoned
 
         self.check_writable()
         removed, end = 0, time.monotonic() + seconds
@@ -197,7 +208,7 @@ class LocalStore(Store):
             for name in names:
                 path = os.path.join(folder, name)
                 if name.startswith(OURS) and is_leftover(name, os.lstat(path).st_mtime):
-                    _unlink(path)
+                    unlink(path)
                     removed += 1
         return removed
 
@@ -247,7 +258,7 @@ class LocalStore(Store):
             if self.durable:
                 os.fsync(descriptor)
         except BaseException:
-            _unlink(temporary)
+            unlink(temporary)
             raise
         finally:
             os.close(descriptor)
@@ -313,26 +324,6 @@ def _rename_if_absent(temporary: str, path: str) -> bool:
             return False
         os.replace(temporary, path)
         return True
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _remove(path: str) -> None:
-    if os.path.islink(path) or not os.path.isdir(path):
-        _unlink(path)
-        return
-    import shutil  # late: it loads every compression module of the standard library
-
-    while os.path.isdir(path):
-        try:
-            shutil.rmtree(path)
-        except FileNotFoundError:
-            pass  # somebody else removes it too
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -384,7 +384,6 @@ FILTERS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="codecs/filters.py lets NumPy's and math's own exceptions out")
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_from_strangers(name: str) -> None:
     """Members of filters that make no sense are refused by our errors, without warnings."""

@@ -20,6 +20,8 @@ from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
 from .libraries import required
 from .sizes import as_bytes_array, check_decoded, integer, number_of_elements, wrong_size
 
+MOST_DIGITS = 300  # of a decimal fraction: about as many as a float64 reaches
+
 Flat = Any  # a 1-d array
 Way = Callable[[Flat], Flat]
 
@@ -63,7 +65,10 @@ def quantize(configuration: Mapping[str, JSON], spec: Any) -> Codec:
         return _scaled_integers(configuration, spec)
     decoded = _dtype("quantize", configuration, "dtype", "f", spec)
     encoded = _dtype("quantize", configuration, "astype", "f", decoded)
-    exponent = math.log10(10.0 ** -_number("quantize", configuration, "digits"))
+    digits = _number("quantize", configuration, "digits")
+    if abs(digits) > MOST_DIGITS:
+        raise wrong_configuration("quantize", "digits", f"cannot be {digits!r}")
+    exponent = math.log10(10.0**-digits)
     exponent = math.floor(exponent) if exponent < 0 else math.ceil(exponent)
     scale = 2.0 ** math.ceil(math.log2(10.0**-exponent))
     return _in_place(
@@ -222,7 +227,8 @@ def _among_arrays(
 ) -> Codec:
     dtype, shape, count = spec.dtype.numpy, spec.shape, number_of_elements(spec)
     same = decoded == dtype or (dtype.kind not in "OT" and decoded.newbyteorder("=") == dtype.newbyteorder("="))
-    if not same and decoded.itemsize != dtype.itemsize:
+    pointers = (decoded.kind in "OT") != (dtype.kind in "OT")
+    if pointers or (not same and decoded.itemsize != dtype.itemsize):
         raise MetadataError(f"codec {name!r} is configured for {decoded}, but receives {spec.dtype}")
     stored = as_dtype(encoded)
     fill = forward(_cast(np.array([spec.fill_value], dtype), decoded, same))[0] if pointwise else stored.zero
@@ -275,6 +281,8 @@ def _dtype(name: str, configuration: Mapping[str, JSON], member: str, kinds: str
         if not isinstance(default, np.dtype):
             raise wrong_configuration(name, member, "is missing")
         given = default
+    if isinstance(given, str) and given.lstrip("<>=|").startswith("a"):
+        raise wrong_configuration(name, member, f"is no data type: {given!r}")  # NumPy warns of this old name for S
     try:
         dtype = np.dtype(given)
     except (TypeError, ValueError) as error:

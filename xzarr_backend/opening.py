@@ -19,7 +19,7 @@ from .stores import open_store
 from .stores.base import Store
 from .stores.local import LocalStore
 
-MODES = ("r", "r+", "a", "w", "w-")
+MODES = ("r", "r+", "a")  # creating is what create_array, create_group and to_zarr are for
 MISSING = ("fill", "warn", "raise")
 
 

@@ -110,3 +110,15 @@ def test_no_credentials() -> None:
     with pytest.raises(xz.XzarrError) as caught:
         xz.open("nosuchscheme://user:secret@host/bucket?sig=secret")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["brackets", "oindex", "vindex", "blocks", "writing"])
+def test_selections_that_do_not_fit_name_the_array(way: str) -> None:
+    """Whoever reads many arrays in a loop learns which one the index did not fit."""
+    array = xz.create_group({}).create_array("deep/inside", shape=(4,), dtype="i4", chunks=(2,))
+    with pytest.raises(xz.SelectionError) as caught:
+        if way == "writing":
+            array[9] = 1
+        else:
+            (array if way == "brackets" else getattr(array, way))[9]
+    assert "deep/inside" in caught.value.where

@@ -217,7 +217,11 @@ class Array:
     def __getitem__(self, key: Any) -> Any:
         """Return the selected values as a NumPy array (or scalar), with NumPy's meaning of ``key``."""
         key, fields = split_fields(key)
-        values = self.read(parse_basic(key, self.shape))
+        try:
+            selection = parse_basic(key, self.shape)
+        except SelectionError as error:
+            raise error.at(self.where)  # noqa: B904 (the same error, with its place)
+        values = self.read(selection)
         return values if fields is None else self._pick(values, fields)
 
     def write(self, selection: Selection, values: Any, lock: LockOf | None = None) -> None:
@@ -242,7 +246,11 @@ class Array:
 
     def __setitem__(self, key: Any, values: Any) -> None:
         """Write ``values`` at ``key``, with NumPy's meaning."""
-        self.write(parse_basic(key, self.shape), values)
+        try:
+            selection = parse_basic(key, self.shape)
+        except SelectionError as error:
+            raise error.at(self.where)  # noqa: B904
+        self.write(selection, values)
 
     def _pick(self, values: Any, fields: Any) -> Any:
         names = self.dtype.names or ()

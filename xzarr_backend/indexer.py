@@ -1,6 +1,6 @@
 """The ways of selecting that are no plain brackets: `oindex`, `vindex` and `blocks`.
 
-Imports array for types only, and selection. Invariant: an indexer holds nothing but the array it belongs to.
+Imports array for types only, errors and selection. Invariant: an indexer holds nothing but the array it belongs to.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .errors import SelectionError
 from .selection import Selection, parse_blocks, parse_orthogonal, parse_points
 
 if TYPE_CHECKING:
@@ -30,8 +31,14 @@ class Indexer:
 
     def __getitem__(self, key: Any) -> Any:
         """Return the selected values."""
-        return self._array.read(_PARSERS[self._way](self._array, key))
+        return self._array.read(self._parse(key))
 
     def __setitem__(self, key: Any, values: Any) -> None:
         """Write ``values``, which broadcast to the selection."""
-        self._array.write(_PARSERS[self._way](self._array, key), values)
+        self._array.write(self._parse(key), values)
+
+    def _parse(self, key: Any) -> Selection:
+        try:
+            return _PARSERS[self._way](self._array, key)
+        except SelectionError as error:
+            raise error.at(self._array.where)  # noqa: B904 (the same error, with its place)

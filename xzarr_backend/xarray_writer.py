@@ -36,6 +36,8 @@ from .xarray_target import Target, create_parents, find_target, group_documents,
 if TYPE_CHECKING:
     from dask.delayed import Delayed
 
+SWEEPING = 0.05  # seconds for what killed writers left in an array, before a region write: there may be many of these
+
 
 def write_dataset(ds: xr.Dataset, store: Any, **keywords: Any) -> WriteReport | Delayed:
     """Write a dataset into a group; the keywords are those of `xarray.Dataset.to_zarr`, and some more.
@@ -151,9 +153,12 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
     opened = _open(store, call, storage_options)
     if call.mode == "w" and (not call.compute or not can_stage(opened, call.path)):
         nodes = [(below, without_sources(ds, opened, call.path), encoding) for below, ds, encoding in nodes]
-    if call.mode in ("a", "a-") and outlives(opened):
+    if (call.mode in ("a", "a-") or call.resume) and outlives(opened):
         recover(opened, call.path, resume=call.resume)
     plans = _plan(opened, nodes, call)
+    if call.mode == "r+" and isinstance(opened, LocalStore):
+        for write in (write for plan in plans for write in plan.writes(opened, call.path)):
+            opened.sweep(f"{write.array.path}/", seconds=SWEEPING)
     done = _replace(opened, plans, call) if call.mode == "w" else _add(opened, plans, call)
     if call.profile is not None and isinstance(done, WriteReport):
         done = done.with_notes(call.profile.notes_of(plans[0].target.zarr_format))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -338,3 +339,26 @@ def test_relative_paths_stay_where_they_were(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir("/")
     store.set("k", b"1")
     assert (tmp_path / "x.zarr" / "k").read_bytes() == b"1"
+
+
+def test_sweeping_while_others_write(tmp_path: Path) -> None:
+    """Temporary files come and go while a folder is swept; none of a living writer is touched, and nothing fails."""
+    store = LocalStore(tmp_path)
+    stop = threading.Event()
+
+    def write() -> None:
+        for number in range(10_000):
+            if stop.is_set():
+                return
+            store.set(f"a/{number % 7}", b"x" * 100)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        swept = [LocalStore(tmp_path).sweep() for _ in range(200)]
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert not any(swept)

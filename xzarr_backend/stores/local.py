@@ -207,7 +207,7 @@ class LocalStore(Store):
                     removed += 1
             for name in names:
                 path = os.path.join(folder, name)
-                if name.startswith(OURS) and is_leftover(name, os.lstat(path).st_mtime):
+                if name.startswith(OURS) and is_leftover(name, _modified(path)):
                     unlink(path)
                     removed += 1
         return removed
@@ -324,6 +324,14 @@ def _rename_if_absent(temporary: str, path: str) -> bool:
             return False
         os.replace(temporary, path)
         return True
+
+
+def _modified(path: str) -> float:
+    """Return when a file was changed last: never, where its writer has finished with it meanwhile."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

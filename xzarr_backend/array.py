@@ -49,7 +49,8 @@ class Options(NamedTuple):
     ``missing``: what chunks that are not stored are: "fill", "warn" or "raise". ``max_chunk_bytes``: the most memory
     that one decoded chunk may take. ``quirks``: whose ways of writing are assumed where metadata cannot tell.
     ``allow_codecs``: names of codecs that are refused otherwise because they execute code. ``writable``: whether the
-    mode allows writing. ``write_empty_chunks``: chunks of nothing but the fill value are stored too.
+    mode allows writing. ``write_empty_chunks``: chunks of nothing but the fill value are stored too; None: only where
+    the fill value is the null of v2, as readers may see anything where such a chunk is missing.
     """
 
     missing: str = "fill"
@@ -58,7 +59,7 @@ class Options(NamedTuple):
     strict: bool = False
     allow_codecs: frozenset[str] = frozenset()
     writable: bool = False
-    write_empty_chunks: bool = False
+    write_empty_chunks: bool | None = None
 
     @property
     def reading(self) -> Reading:
@@ -237,7 +238,7 @@ class Array:
             self.shape,
             self.where,
             options.max_chunk_bytes,
-            options.write_empty_chunks or self.fill_value is None,  # null: readers may see anything where no chunk is
+            self.fill_value is None if options.write_empty_chunks is None else options.write_empty_chunks,
             lock or partial(own_lock, self.store),
         )
         write(destination, selection, cast(values, self.dtype, self.where))

@@ -87,7 +87,7 @@ class ArrayPlan(NamedTuple):
     @property
     def keeps_all(self) -> bool:
         """Whether every chunk is to be stored."""
-        return self.target.options.write_empty_chunks
+        return bool(self.target.options.write_empty_chunks)
 
     @property
     def ntasks(self) -> int:
@@ -188,7 +188,9 @@ def _plan_array(source: Array, store: Store, path: str, wishes: Wishes, means: M
 def _unstored(store: Store, path: str, spec: ArraySpec, source: Array, every_chunk: bool) -> Array:
     """Return the target, whose documents are stored when all of its chunks are."""
     limit = source.options.max_chunk_bytes
-    array = Array(store, path, spec, Options(writable=True, max_chunk_bytes=limit, write_empty_chunks=every_chunk))
+    array = Array(
+        store, path, spec, Options(writable=True, max_chunk_bytes=limit, write_empty_chunks=every_chunk or None)
+    )
     array.layout  # noqa: B018 (compiled now: what cannot be written is reported before anything is)
     return array
 

@@ -110,7 +110,7 @@ def create_array(
     place_node(opened, path, array_documents(spec, path), zarr_format, overwrite)
     place_extra(opened, chosen, path, zarr_format, itself=False)
     every = chosen is not None and needs_every_chunk(chosen, spec)
-    array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks or every))
+    array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks or every or None))
     if values is not None or every:
         fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
         array[...] = fill if values is None else values

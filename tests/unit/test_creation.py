@@ -374,3 +374,13 @@ def test_separators_of_v2(given: Any, separator: str) -> None:
     assert document(2, chunk_key_encoding=given)["dimension_separator"] == separator
     with pytest.raises(UnsupportedError, match="v2 chunk keys"):
         document(2, chunk_key_encoding="default")
+
+
+@pytest.mark.parametrize(("fill", "stored"), [(None, 2), (0, 0)])
+def test_a_null_fill_value_of_v2_stores_every_chunk(fill: int | None, stored: int) -> None:
+    """Where no chunk is, readers of a null fill value may see anything; where it is 0, zeros need not be stored."""
+    array = xz.create_array({}, data=np.zeros(4), chunks=2, zarr_format=2, fill_value=fill)
+    assert array.nchunks_stored() == stored
+    reopened = xz.open_array(array.store, mode="r+")
+    reopened[:2] = 0
+    assert reopened.nchunks_stored() == stored

@@ -68,7 +68,11 @@ def _reused(fast: Any, expected: int, output: BytesSpec) -> tuple[Any, BytesSpec
     def decode(data: Buffer) -> Any:
         if stated(data) != expected:
             return _decode_any(data, expected)
-        return reused().decompress(data, allow_extra_data=False)
+        try:  # not through `reused`: this runs for every small chunk
+            decompressor = _contexts.decompressor
+        except AttributeError:
+            decompressor = reused()
+        return decompressor.decompress(data, allow_extra_data=False)
 
     def decode_small_into(data: Buffer, out: Bytes1D) -> None:
         out[:] = np.frombuffer(decode(data), np.uint8)

@@ -98,7 +98,7 @@ def find_target(
 
 def target_of(group: Group, write_empty_chunks: bool) -> Target:
     """Return the target that an open group is."""
-    options = Options(writable=True, write_empty_chunks=write_empty_chunks)
+    options = Options(writable=True, write_empty_chunks=write_empty_chunks or None)
     arrays = {name: Array(group.store, array.path, array.spec, options) for name, array in group.arrays()}
     return Target(group.store, group.path, group.zarr_format, group, arrays)
 

@@ -214,8 +214,8 @@ def _one(item: Any, length: int, axis: int) -> range:
     return range(index, index + 1)
 
 
-def _parse_fancy(items: list[Any], shape: tuple[int, ...]) -> Selection:
-    """Parse a selection that holds index arrays, with NumPy's rules for where their dimensions go."""
+def _parse_fancy(items: list[Any], shape: tuple[int, ...], *, in_front: bool = False) -> Selection:
+    """Parse a selection that holds index arrays; their dimensions go where NumPy puts them, or ``in_front``."""
     axes: list[AxisSelection] = []
     advanced: dict[int, Indices] = {}  # dimension -> index array; ints count as such here, as in NumPy
     positions = []  # places among the items
@@ -238,7 +238,7 @@ def _parse_fancy(items: list[Any], shape: tuple[int, ...]) -> Selection:
         positions.append(place)
         first = len(rest) if first is None else first
     adjacent = positions[-1] - positions[0] == len(positions) - 1
-    return _with_points(axes, advanced, rest, (first or 0) if adjacent else 0)
+    return _with_points(axes, advanced, rest, (first or 0) if adjacent and not in_front else 0)
 
 
 def _with_points(axes: list[AxisSelection], advanced: dict[int, Indices], rest: list[int], position: int) -> Selection:
@@ -288,23 +288,12 @@ def parse_orthogonal(key: Any, shape: tuple[int, ...]) -> Selection:
 
 def parse_points(key: Any, shape: tuple[int, ...]) -> Selection:
     """Parse ``a.vindex[key]``: index arrays taken together, their dimensions first, then those of slices."""
-    axes: list[AxisSelection] = []
-    advanced: dict[int, Indices] = {}
-    rest = []
-    for item in _expand(_as_items(key), shape):
-        if item is None:
-            raise SelectionError("vindex does not take newaxis (None)")
-        axis = len(axes)
-        if isinstance(item, slice):
-            axes.append(_axis_slice(item, shape[axis]))
-            rest.append(len(axes[-1]))
-            continue
-        array = item if isinstance(item, np.ndarray) else np.asarray(_one(item, shape[axis], axis)[0])
-        advanced[axis] = _axis_array(array, shape[axis], axis)
-        axes.append(range(0))
-    if not advanced:
-        return Selection(tuple(axes), (), tuple(rest))
-    return _with_points(axes, advanced, rest, 0)
+    items = _expand(_as_items(key), shape)
+    if any(item is None for item in items):
+        raise SelectionError("vindex does not take newaxis (None)")
+    if all(isinstance(item, slice) for item in items):
+        return parse_basic(tuple(items), shape)._replace(scalar=False)
+    return _parse_fancy(items, shape, in_front=True)
 
 
 def parse_blocks(key: Any, grid: Any) -> Selection:

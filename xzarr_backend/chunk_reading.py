@@ -7,29 +7,24 @@ other failure a `ChunkError` that names the chunk; each needed object is fetched
 from __future__ import annotations
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from .codecs.pipeline import Bytes1D, Pipeline
+from .codecs.pipeline import Pipeline
+from .decoding import decoder_for
 from .errors import ChunkError, SelectionError, XzarrError
 from .executor import run, threads_for
 from .index_cache import IndexCache
 from .layout import Layout
+from .memory import PREFILLED_NBYTES, encoded_buffer, new_array
 from .plan import Part, Plan
 from .stores.base import Request, Store
 
 # How much is fetched at once from a store where many requests at once are cheaper: decoded bytes, and requests.
 WINDOW_NBYTES = 128 * 2**20
 WINDOW_REQUESTS = 512
-
-SCRATCH_NBYTES = 32 * 2**20  # the most that a thread keeps between reads, for each of its two buffers
-LONGEST_ROW = 256  # bytes: NumPy copies longer rows just as fast element by element
-PREFILLED_NBYTES = 32 * 2**20  # above this size fresh memory comes zeroed from the system at no cost
 
 
 class Source(NamedTuple):
@@ -76,12 +71,12 @@ class Target:
         warnings.warn(f"{text}; they read as the fill value, at {source.where}", stacklevel=5)
 
 
-def allocate(shape: tuple[int, ...], layout: Layout) -> Target:
-    """Return the one allocation of a read: a C-contiguous array of ``shape``."""
+def allocate(shape: tuple[int, ...], layout: Layout, order: tuple[int, ...] | None) -> Target:
+    """Return the one allocation of a read: an array of ``shape``, contiguous with its dimensions in ``order``."""
     nbytes = math.prod(shape) * layout.dtype.itemsize
     filled = layout.zero_fill and nbytes > PREFILLED_NBYTES
     try:
-        array = np.zeros(shape, layout.dtype) if filled else np.empty(shape, layout.dtype)
+        array = new_array(shape, layout.dtype, order, zeros=filled)
     except (MemoryError, ValueError) as error:
         raise SelectionError(
             f"the selection of shape {shape} would need {nbytes} bytes of memory",
@@ -93,17 +88,18 @@ def allocate(shape: tuple[int, ...], layout: Layout) -> Target:
 def read_chunks(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from chunks that are objects of their own."""
     store, layout = source.store, source.layout
-    threads = threads_for(planned.nparts, layout.chunk_nbytes)
+    # decoding elements of variable length holds the interpreter: threads would only wait for each other
+    nbytes_each = target.array.nbytes // planned.nparts if layout.pipeline.raw else layout.chunk_nbytes
+    threads = 1 if layout.pipeline.nbytes is None else threads_for(planned.nparts, nbytes_each)
     if not store.concurrent:
-        run(chunk_worker(source, planned, target, store.get), planned.parts(), planned.nparts, threads)
+        run(_fetching(source, planned, target), planned.parts(), planned.nparts, threads)
         return
     parts = planned.parts()
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1)))
     while window := list(islice(parts, size)):
         fetched = fetch_many(source, [Request(layout.key(part.coords)) for part in window])
-        prefetched = dict(zip((layout.key(part.coords) for part in window), fetched, strict=True))
-        worker = chunk_worker(source, planned, target, lambda key, *_, found=prefetched: found[key])
-        run(worker, window, len(window), min(threads, len(window)))
+        work = _placing(source, planned, target)
+        run(work, zip(fetched, window, strict=True), len(window), min(threads, len(window)))
 
 
 def fetch_many(source: Source, requests: Sequence[Request]) -> list[Any]:
@@ -116,23 +112,40 @@ def fetch_many(source: Source, requests: Sequence[Request]) -> list[Any]:
         ) from error
 
 
-def chunk_worker(
-    source: Source, planned: Plan, target: Target, get: Callable[..., Any]
-) -> Callable[[Iterator[Part]], None]:
+def _fetching(source: Source, planned: Plan, target: Target) -> Callable[[Iterator[Part]], None]:
     """Return the loop that fetches, decodes and places parts; several threads may run it on shared parts."""
-    layout, out, front = source.layout, target.array, planned.front
+    store, layout, front = source.store, source.layout, planned.front
     key = layout.key
 
     def work(parts: Iterator[Part]) -> None:
         pipeline = layout.pipeline
-        decoder = Decoder(pipeline, out)
-        encoded = scratch(pipeline)
-        for coords, inside, place, whole in parts:
-            name = key(coords)
+        decoder = decoder_for(pipeline, target.array, fetches=True)
+        scratch = encoded_buffer(expected_nbytes(pipeline))
+        for part in parts:
+            name = key(part[0])
             try:
-                raw = get(name, None, encoded)
+                if not layout.regular:
+                    decoder = decoder.for_chunk(layout.pipeline_for(layout.grid.chunk_shape(part[0])))
+                if layout.chunk_nbytes > source.limit and store.size(name) is not None:
+                    raise too_large(layout, part[0], source.limit)
+                if not decoder.read(store, name, scratch, part, front):
+                    target.miss(part[2], lambda name=name: repr(name))
+            except Exception as error:
+                raise chunk_error(error, source, part[0], name) from error
+
+    return work
+
+
+def _placing(source: Source, planned: Plan, target: Target) -> Callable[[Iterator[tuple[Any, Part]]], None]:
+    """Return the loop that decodes and places parts whose objects were fetched before."""
+    layout, front = source.layout, planned.front
+
+    def work(fetched: Iterator[tuple[Any, Part]]) -> None:
+        decoder = decoder_for(layout.pipeline, target.array, fetches=False)
+        for raw, (coords, inside, place, whole) in fetched:
+            try:
                 if raw is None:
-                    target.miss(place, lambda name=name: repr(name))
+                    target.miss(place, lambda coords=coords: repr(layout.key(coords)))
                     continue
                 if not layout.regular:
                     decoder = decoder.for_chunk(layout.pipeline_for(layout.grid.chunk_shape(coords)))
@@ -140,107 +153,14 @@ def chunk_worker(
                     raise too_large(layout, coords, source.limit)
                 decoder.place(raw, inside, place, whole, front)
             except Exception as error:
-                raise chunk_error(error, source, coords, name) from error
+                raise chunk_error(error, source, coords, layout.key(coords)) from error
 
     return work
 
 
-class Decoder:
-    """Decodes chunks of one shape and places their pieces into the result; one per thread and read.
-
-    Where the chunk's place in the result is contiguous, the codec decodes right there; else into scratch memory that
-    every chunk reuses, from which the piece is copied once. Whole chunks of short rows are copied row by row instead of
-    element by element (rows ``subchunks_shard`` and ``all_shard`` of the benchmark): ``rows`` holds the result and the
-    chunk seen as arrays of rows, with the number of elements in a row.
-    """
-
-    __slots__ = ("chunk", "decode", "decode_into", "direct", "memory", "out", "pipeline", "rows")
-
-    def __init__(self, pipeline: Pipeline, out: Any) -> None:
-        self.pipeline, self.out = pipeline, out
-        self.decode, self.decode_into = pipeline.decode, pipeline.decode_into
-        self.direct = self.decode_into is not None and pipeline.in_order and out.dtype == pipeline.spec.dtype.numpy
-        self.memory: Bytes1D | None = None
-        self.chunk: Any = None
-        self.rows: tuple[Any, Any, int] | None = None
-
-    def for_chunk(self, pipeline: Pipeline) -> Decoder:
-        """Return a decoder for chunks of another shape: this one where the shape is the same."""
-        return self if pipeline is self.pipeline else Decoder(pipeline, self.out)
-
-    def place(self, raw: Any, inside: Any, place: Any, whole: bool, front: tuple[int, ...] | None) -> None:
-        """Decode ``raw`` and copy its piece ``inside`` to ``place``."""
-        decode_into = self.decode_into
-        if decode_into is None:
-            piece = self.decode(raw)[inside]
-        else:
-            if whole and self.direct:
-                goal = self.out[place]
-                if goal.flags.c_contiguous:
-                    decode_into(raw, goal.reshape(-1).view("u1"))
-                    return
-            if self.memory is None:
-                self._use_scratch()
-            decode_into(raw, self.memory)  # type: ignore[arg-type]
-            if whole and self.rows is not None:
-                result, chunk, length = self.rows
-                row, rest = divmod(place[-1].start, length)
-                if not rest:
-                    result[(*place[:-1], slice(row, row + 1))] = chunk
-                    return
-            piece = self.chunk[inside]
-        self.out[place] = piece if front is None else piece.transpose(front)
-
-    def _use_scratch(self) -> None:
-        view, nbytes = self.pipeline.view, self.pipeline.nbytes
-        assert view is not None and nbytes is not None
-        self.memory = _buffers.decoded(nbytes)
-        self.chunk = view(self.memory)
-        self.rows = _as_rows(self.out, self.chunk) if self.direct else None
-
-
-def _as_rows(out: Any, chunk: Any) -> tuple[Any, Any, int] | None:
-    """Return ``out`` and ``chunk`` (of one data type) as arrays of whole rows of the chunk; None where it is no use."""
-    if chunk.ndim < 2 or not 1 < chunk.shape[-1] * chunk.itemsize <= LONGEST_ROW:
-        return None
-    length = chunk.shape[-1]
-    if length == 1 or out.strides[-1] != out.itemsize or out.shape[-1] % length:
-        return None
-    row = np.dtype((np.void, length * chunk.itemsize))
-    return out.view(row), chunk.view(row), length
-
-
-class _Buffers(threading.local):
-    """Memory that a thread reuses from chunk to chunk and from read to read."""
-
-    def __init__(self) -> None:
-        self._decoded = np.empty(0, "u1")
-        self._encoded = np.empty(0, "u1")
-
-    def decoded(self, nbytes: int) -> Bytes1D:
-        """Return ``nbytes`` of memory for a decoded chunk."""
-        if nbytes > SCRATCH_NBYTES:
-            return np.empty(nbytes, "u1")
-        if len(self._decoded) < nbytes:
-            self._decoded = np.empty(nbytes, "u1")
-        return self._decoded[:nbytes]
-
-    def encoded(self, nbytes: int) -> memoryview | None:
-        """Return memory that an object of about ``nbytes`` may be read into."""
-        if nbytes > SCRATCH_NBYTES:
-            return None
-        if len(self._encoded) < nbytes:
-            self._encoded = np.empty(nbytes, "u1")
-        return self._encoded.data
-
-
-_buffers = _Buffers()
-
-
-def scratch(pipeline: Pipeline) -> memoryview | None:
-    """Return this thread's memory for encoded chunks, which are rarely larger than decoded ones."""
-    nbytes = pipeline.encoded_size or pipeline.nbytes
-    return None if nbytes is None else _buffers.encoded(nbytes)
+def expected_nbytes(pipeline: Pipeline) -> int | None:
+    """Return about how large the encoded chunks are: they are rarely larger than the decoded ones."""
+    return pipeline.encoded_size or pipeline.nbytes
 
 
 def too_large(layout: Layout, coords: Sequence[int], limit: int) -> ChunkError:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from .array import Array, Options
 from .chunk_grids import ChunkGrid
 from .chunk_keys import ChunkKeyEncoding
-from .chunk_reading import SCRATCH_NBYTES
 from .convert_codecs import Wishes
 from .convert_places import free_space
 from .convert_spec import convert_spec, same_bytes
@@ -26,6 +25,7 @@ from .display_text import bytes_text
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v3 import format_array_v3
 from .group import Group
+from .memory import SCRATCH_NBYTES
 from .pending import FOLDER
 from .placing import array_documents
 from .rechunking import OBJECT_NBYTES, Budget, Rechunking, plan_rechunking

@@ -14,8 +14,8 @@ import numpy as np
 
 from .chunk_grids import ChunkGrid
 from .chunk_keys import KeyFunction, compile_key
-from .codecs.base import ChunkSpec, Codec
-from .codecs.pipeline import Chain, Pipeline, build_codecs, compile_pipeline, split_chain
+from .codecs.base import ChunkSpec
+from .codecs.pipeline import Chain, Pipeline, build_codecs, combined_order, compile_pipeline, split_chain
 from .codecs.sharding import Sharding, parse_sharding
 from .dtypes import DataType
 from .errors import MetadataError
@@ -87,13 +87,25 @@ class Layout:
         if self._chain.serializer.name != "sharding_indexed" or self._chain.bytes:
             return None
         before, spec = build_codecs(self._chain.arrays, self._chunk_spec(shape))
-        if any(codec.order is None for codec in before):
+        order = combined_order(before, len(shape))
+        if order is None:
             return None  # a codec changes values or shapes: only the whole shard can be decoded
         if self.depth >= MAX_NESTING:
             raise MetadataError(f"shards are nested more than {MAX_NESTING} deep")
         sharding = parse_sharding(self._chain.serializer.configuration, spec)
         inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self.depth + 1)
-        return Shards(sharding, inner, _combined_order(before))
+        return Shards(sharding, inner, None if order == tuple(range(len(shape))) else order)
+
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """The order of the dimensions in which decoded elements lie in memory; None for C order, and where unknown."""
+        if self.shards is None:
+            order = self.pipeline.order
+            return None if order == tuple(range(len(self.grid))) else order
+        outer, inner = self.shards.order, self.shards.inner.order
+        if outer is None or inner is None:
+            return outer or inner
+        return tuple(outer[axis] for axis in inner)
 
     @property
     def chain(self) -> Chain:
@@ -111,14 +123,6 @@ MAX_NESTING = 8
 
 def _no_key(coords: Sequence[int]) -> str:
     raise AssertionError("inner chunks have no key of their own")
-
-
-def _combined_order(codecs: Sequence[Codec]) -> tuple[int, ...] | None:
-    order: tuple[int, ...] | None = None
-    for codec in codecs:
-        assert codec.order is not None
-        order = codec.order if order is None else tuple(order[axis] for axis in codec.order)
-    return order
 
 
 def _is_zero(fill: Any, dtype: np.dtype[Any]) -> bool:

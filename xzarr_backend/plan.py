@@ -246,6 +246,22 @@ def _group_points(points: list[Indices], axes: list[Axis]) -> list[PointGroup]:
     return groups
 
 
+# --- bytes within chunks ---------------------------------------------------------------------------------------------
+
+
+def span(inside: Sequence[Any], strides: Sequence[int], itemsize: int) -> tuple[int, int]:
+    """Return the first byte and the end of the bytes that hold ``chunk[inside]``, by the chunk's ``strides``."""
+    first = last = 0
+    for piece, stride in zip(inside, strides, strict=True):
+        if isinstance(piece, slice):
+            first += piece.start * stride
+            last += (piece.stop - 1) * stride
+        else:
+            first += int(piece.min()) * stride
+            last += int(piece.max()) * stride
+    return first, last + itemsize
+
+
 # --- plans within shards ---------------------------------------------------------------------------------------------
 
 

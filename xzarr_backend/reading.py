@@ -18,7 +18,8 @@ def read(source: Source, selection: Selection) -> Any:
     """Return the planned result of ``selection`` (see `Selection.finish`); raise `ChunkError`."""
     layout = source.layout
     planned = plan(selection, layout.grid)
-    target = allocate(planned.shape, layout)
+    # in the order of the stored elements, so that chunks are copied as they lie, or decoded in place
+    target = allocate(planned.shape, layout, None if planned.points else layout.order)
     if planned.nparts:
         (read_chunks if layout.shards is None else read_shards)(source, planned, target)
         target.report_missing(source)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .chunk_reading import Source, Target, chunk_error, fetch_many, scratch
+from .chunk_reading import Source, Target, chunk_error, expected_nbytes, fetch_many
 from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import Index
 from .index_cache import CacheKey
 from .layout import Layout, Shards
+from .memory import encoded_buffer
 from .plan import Part, Plan
 from .selection import Selection
 from .stores.base import ByteRange, Request
@@ -69,7 +70,8 @@ def fetch_whole(source: Source, layout: Layout, blob: Blob) -> Blob:
     try:
         if blob.nbytes is None:
             nested = layout.shards is not None and layout.shards.inner.shards is not None
-            data = source.store.get(blob.key, None, None if nested else scratch(layout.pipeline))
+            buffer = None if nested else encoded_buffer(expected_nbytes(layout.pipeline))
+            data = source.store.get(blob.key, None, buffer)
         else:
             data = _get_ranges(source, blob, [ByteRange(blob.start, blob.nbytes)])[1][0]
     except ShardChanged:

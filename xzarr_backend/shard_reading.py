@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .chunk_reading import WINDOW_NBYTES, WINDOW_REQUESTS, Decoder, Source, Target, chunk_error, too_large
+from .chunk_reading import WINDOW_NBYTES, WINDOW_REQUESTS, Source, Target, chunk_error, too_large
 from .codecs.sharding import ABSENT
+from .decoding import Decoder
 from .errors import ChunkError
 from .executor import run, threads_for
 from .layout import Layout

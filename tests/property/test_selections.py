@@ -47,7 +47,7 @@ def test_write(selection: str, layout: str, count_example: Any, data: st.DataObj
     """What is assigned to a selection is stored there, as NumPy would, and nothing else changes."""
     case = data.draw(cases(layout))
     with stored(case, write=data.draw(st.booleans())) as array:
-        expected = array[...]
+        expected = np.array(array[...], order="C")  # reading gives the order of the stored elements
         key = data.draw(keys_for(selection, array))
         where = places(selection, array, key)
         new = data.draw(new_values(np.shape(where)))

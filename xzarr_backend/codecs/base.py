@@ -56,6 +56,8 @@ class Codec(NamedTuple):
     ``output`` describes what ``encode`` returns: a `ChunkSpec` for array->array, else a `BytesSpec`.
     ``decode_into(data, out)`` (bytes->bytes only) fills the writable, C-contiguous uint8 array ``out`` exactly, or
     raises; None where the library cannot.
+    ``decode_span(data, out, start, stop)`` (bytes->bytes only) fills at least ``out[start:stop]``, where ``out`` has
+    the decoded size, without decoding all of it; None where that is no gain.
     ``is_view``: `decode` of a NumPy array returns a view of that memory (``bytes``, ``transpose``), never a copy.
     ``order`` (array->array only): the permutation, where the codec does nothing but permute the dimensions; readers
     then permute the selection and views instead of the data.
@@ -67,6 +69,7 @@ class Codec(NamedTuple):
     decode_into: Callable[[Buffer, np.ndarray[Any, Any]], object] | None = None
     is_view: bool = False
     order: tuple[int, ...] | None = None
+    decode_span: Callable[[Buffer, np.ndarray[Any, Any], int, int], object] | None = None
 
 
 class Factory(Protocol):

@@ -27,8 +27,9 @@ class Pipeline(NamedTuple):
     ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
     than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
     None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.
-    ``in_order``: the elements lie in that memory in C order and in the byte order of the data type, so memory of the
-    result can be decoded into.
+    ``decode_span(raw, memory, start, stop)`` decodes at least those bytes of it, and maybe less than all; None where
+    that is no gain. ``order``: the elements lie in that memory in the byte order of the data type, with the dimensions
+    in this order, so memory of a result that lies alike can be decoded into; None where they do not.
     ``encoded_size`` is the stored size in bytes where it is always the same.
     """
 
@@ -36,10 +37,11 @@ class Pipeline(NamedTuple):
     decode: Callable[[Buffer], Any]
     encode: Callable[[Any], Buffer]
     decode_into: Callable[[Buffer, Bytes1D], object] | None
+    decode_span: Callable[[Buffer, Bytes1D, int, int], object] | None
     view: Callable[[Bytes1D], Any] | None
     nbytes: int | None
     raw: bool
-    in_order: bool
+    order: tuple[int, ...] | None
     encoded_size: int | None
 
 
@@ -102,17 +104,29 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
     byte_codecs, encoded = build_codecs(chain.bytes, encoded, allow)
     to_array = _compose([codec.decode for codec in (*arrays, serializer)])
     viewable = serializer.is_view and all(codec.is_view for codec in arrays)
+    readable = viewable and _keeps_byte_order(chain.serializer, inner)
     return Pipeline(
         spec=spec,
         decode=_compose([codec.decode for codec in (*arrays, serializer, *byte_codecs)]),
         encode=_compose([codec.encode for codec in reversed((*arrays, serializer, *byte_codecs))]),
         decode_into=_compose_into(byte_codecs) if viewable else None,
+        decode_span=byte_codecs[0].decode_span if viewable and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
         nbytes=inner.nbytes,
         raw=viewable and not byte_codecs,
-        in_order=viewable and not arrays and _keeps_byte_order(chain.serializer, inner),
+        order=combined_order(arrays, len(spec.shape)) if readable else None,
         encoded_size=encoded.nbytes,
     )
+
+
+def combined_order(codecs: Sequence[Codec], ndim: int) -> tuple[int, ...] | None:
+    """Return which dimension of the chunk each dimension of the encoded array is; None where codecs do more."""
+    order = tuple(range(ndim))
+    for codec in codecs:
+        if codec.order is None:
+            return None
+        order = tuple(order[axis] for axis in codec.order)
+    return order
 
 
 def _keeps_byte_order(serializer: Named, spec: ChunkSpec) -> bool:

@@ -8,7 +8,7 @@ Which library, and why: docs/adr/0001-codec-libraries.md. Source: zarr-extension
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from struct import Struct
 from typing import Any
@@ -24,6 +24,7 @@ from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, i
 SMALL = 1 << 16  # bytes: up to here copying the decoded chunk costs less than the look behind its frame
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
 BLOCK = 1 << 17  # the most that one block decodes to
+CHECKSUM = 4  # the bit of a frame's descriptor
 _HEAD = Struct("<IB").unpack_from
 _DICTIONARY_ID = (0, 1, 2, 4)
 _SIZE_FIELD = (0, 2, 4, 8)
@@ -46,7 +47,7 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     if fast is None:
         _numcodecs()  # a library that is missing is reported when the codec is built
         return Codec(encode, *_in_place(spec.nbytes, output))
-    return Codec(encode, *_reused(fast, spec.nbytes, output))
+    return _reused(fast, encode, spec.nbytes, output)
 
 
 @cache
@@ -55,7 +56,7 @@ def _numcodecs() -> Any:
     return required("zstd", "numcodecs", "numcodecs.zstd")
 
 
-def _reused(fast: Any, expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+def _reused(fast: Any, encode: Callable[[Buffer], Any], expected: int, output: BytesSpec) -> Codec:
     stated, context = fast.frame_content_size, fast.ZstdDecompressor
 
     def reused() -> Any:
@@ -86,7 +87,14 @@ def _reused(fast: Any, expected: int, output: BytesSpec) -> tuple[Any, BytesSpec
         if written != out.nbytes or _walk_frame(as_memory(data), 0)[2] != len(data):
             _copy(_decode_any(data, out.nbytes), out)
 
-    return decode, output, decode_small_into if expected <= SMALL else decode_into
+    def decode_span(data: Buffer, memory: Bytes1D, start: int, stop: int) -> None:
+        # a frame with a checksum is decoded whole: only at its end can it tell that it is damaged
+        early = stated(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
+        if not early or reused().stream_reader(data).readinto(memory[:stop]) != stop:
+            decode_into(data, memory)
+
+    into = decode_small_into if expected <= SMALL else decode_into
+    return Codec(encode, decode, output, into, decode_span=decode_span)
 
 
 def _copy(decoded: Buffer, out: Bytes1D) -> None:
@@ -189,4 +197,4 @@ def _walk_frame(view: memoryview, at: int) -> tuple[int | None, int, int]:
         last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
         at += 3 + (1 if kind == 1 else size)  # kind 1: one byte, repeated
         blocks += 1
-    return stated_size(view[start:]), blocks, at + (4 if descriptor & 4 else 0)
+    return stated_size(view[start:]), blocks, at + (4 if descriptor & CHECKSUM else 0)

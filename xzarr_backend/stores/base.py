@@ -67,6 +67,11 @@ class Store(ABC):
         found = self.get_many([Request(key, r) for r in ranges])
         return None, None if any(f is None for f in found) else found
 
+    def get_strided(self, key: str, starts: range, nbytes: int) -> bytes | None:
+        """Return ``nbytes`` from each of ``starts``, joined, as far as the object has them; None without an object."""
+        found = self.get_ranges(key, [ByteRange(start, nbytes) for start in starts])[1]
+        return None if found is None else b"".join(found)
+
     @abstractmethod
     def set(self, key: str, value: Buffer) -> None:
         """Store ``value`` whole: readers see the old object or the new one, never a mix."""

@@ -1,6 +1,6 @@
 """The codecs of elements that vary in length: ``vlen-utf8``, ``vlen-bytes``, ``vlen-array``.
 
-Imports base, sizes, errors and NumPy. Invariant: the count and every length are checked against the chunk and the data
+Imports base, libraries, sizes, errors and NumPy. Invariant: the count and every length are checked against the chunk and the data
 before they are used. A chunk is ``u32 count, count x (u32 nbytes, bytes)``, little-endian.
 Source: zarr-extensions, "vlen-utf8" and "vlen-bytes"; numcodecs.
 """
@@ -8,6 +8,7 @@ Source: zarr-extensions, "vlen-utf8" and "vlen-bytes"; numcodecs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from struct import Struct, error
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 from ..errors import ChunkError, MetadataError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
-from .sizes import as_bytes_array, chunk_spec, number_of_elements
+from .libraries import required
+from .sizes import Bytes1D, as_bytes_array, chunk_spec, number_of_elements
 
 _u32 = Struct("<I")
 _read, _write = _u32.unpack_from, _u32.pack
@@ -28,8 +30,10 @@ def vlen_utf8(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     dtype, shape, count = spec.dtype.numpy, spec.shape, number_of_elements(spec)
 
     def decode(raw: Buffer) -> Any:
-        data = bytes(as_bytes_array(raw))
-        return _as_array(_split_text(data, count), dtype, shape)
+        data = as_bytes_array(raw)
+        texts = _split("vlen-utf8", data, count)
+        _check_end(4 * count + len("".join(texts.tolist()).encode()), data)
+        return texts.astype(dtype, copy=False).reshape(shape)
 
     return Codec(lambda array: _join(map(_utf8, array.ravel().tolist())), decode, BytesSpec(None, 1))
 
@@ -40,8 +44,10 @@ def vlen_bytes(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     dtype, shape, count = spec.dtype.numpy, spec.shape, number_of_elements(spec)
 
     def decode(raw: Buffer) -> Any:
-        data = bytes(as_bytes_array(raw))
-        return _as_array([data[start:stop] for start, stop in spans(data, count)], dtype, shape)
+        data = as_bytes_array(raw)
+        values = _split("vlen-bytes", data, count)
+        _check_end(4 * count + sum(map(len, values.tolist())), data)
+        return values.astype(dtype, copy=False).reshape(shape)
 
     return Codec(lambda array: _join(map(_bytes, array.ravel().tolist())), decode, BytesSpec(None, 1))
 
@@ -59,7 +65,7 @@ def vlen_array(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
 
     def decode(raw: Buffer) -> Any:
         data = bytes(as_bytes_array(raw))
-        return _as_array([_elements(data[i:j], element) for i, j in spans(data, count)], np.dtype(object), shape)
+        return _as_array([_elements(data[i:j], element) for i, j in _spans(data, count)], np.dtype(object), shape)
 
     def one(value: Any) -> bytes:
         if _is_missing(value):
@@ -83,9 +89,30 @@ def _variable(name: str, spec: ChunkSpec) -> ChunkSpec:
     return spec
 
 
-def spans(data: bytes, count: int) -> list[tuple[int, int]]:
+@cache
+def _library(name: str) -> Any:
+    """Return what splits elements in compiled code; it is imported when the first chunk is decoded."""
+    module = required(name, "numcodecs", "numcodecs.vlen")
+    return (module.VLenUTF8 if name == "vlen-utf8" else module.VLenBytes)()
+
+
+def _split(name: str, data: Bytes1D, count: int) -> Any:
+    """Return an object array of the ``count`` elements; raise `ChunkError` where they go past the end of ``data``."""
+    _check_start(data, count)
+    if not count:
+        return np.empty(0, object)
+    try:
+        return _library(name).decode(data)
+    except UnicodeDecodeError as problem:
+        raise ChunkError(f"an element is no text in UTF-8: {problem}") from problem
+    except ValueError:
+        raise ChunkError("the chunk is cut short: an element of variable length goes past its end") from None
+
+
+def _spans(data: bytes, count: int) -> list[tuple[int, int]]:
     """Return where each of ``count`` elements starts and stops; raise `ChunkError` unless they fill ``data``."""
-    at, found = _start(data, count), []
+    _check_start(data, count)
+    at, found = 4, []
     try:
         for _ in range(count):
             at += 4
@@ -94,37 +121,26 @@ def spans(data: bytes, count: int) -> list[tuple[int, int]]:
             at = stop
     except error:
         raise _cut_short(len(found), count) from None
-    _check_end(at, data)
+    _check_end(at - 4, data)
     return found
 
 
-def _split_text(data: bytes, count: int) -> list[str]:
-    """The same as `spans`, with the text of every element: one loop, because this is what strings cost."""
-    at, found = _start(data, count), []
-    try:
-        for _ in range(count):
-            stop = at + 4 + _read(data, at)[0]
-            found.append(str(data[at + 4 : stop], "utf-8"))
-            at = stop
-    except error:
-        raise _cut_short(len(found), count) from None
-    _check_end(at, data)
-    return found
-
-
-def _start(data: bytes, count: int) -> int:
-    if not data and not count:
-        return 0
+def _check_start(data: Any, count: int) -> None:
+    """Compare the number of elements that the chunk states with its shape, before memory is allocated for them."""
+    if not len(data) and not count:
+        return
     if len(data) < 4:
         raise _cut_short(0, count)
     if (stated := _read(data)[0]) != count:
         raise ChunkError(f"the chunk holds {stated} elements of variable length, but its shape makes {count}")
-    return 4
 
 
-def _check_end(at: int, data: bytes) -> None:
-    if at != len(data):
-        raise ChunkError(f"the elements of variable length end at byte {at}, but the chunk has {len(data)} bytes")
+def _check_end(nbytes: int, data: Any) -> None:
+    """Raise unless the elements with their lengths, ``nbytes`` in all, end where ``data`` ends."""
+    if len(data) and 4 + nbytes != len(data):
+        raise ChunkError(
+            f"the elements of variable length end at byte {4 + nbytes}, but the chunk has {len(data)} bytes"
+        )
 
 
 def _cut_short(found: int, count: int) -> ChunkError:

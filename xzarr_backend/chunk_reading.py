@@ -126,9 +126,13 @@ def _fetching(source: Source, planned: Plan, target: Target) -> Callable[[Iterat
             try:
                 if not layout.regular:
                     decoder = decoder.for_chunk(layout.pipeline_for(layout.grid.chunk_shape(part[0])))
-                if layout.chunk_nbytes > source.limit and store.size(name) is not None:
-                    raise too_large(layout, part[0], source.limit)
-                if not decoder.read(store, name, scratch, part, front):
+                if layout.chunk_nbytes > source.limit:
+                    found = store.size(name) is not None
+                    if found:
+                        raise too_large(layout, part[0], source.limit)
+                else:
+                    found = decoder.read(store, name, scratch, part, front)
+                if not found:
                     target.miss(part[2], lambda name=name: repr(name))
             except Exception as error:
                 raise chunk_error(error, source, part[0], name) from error

@@ -53,7 +53,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "shard_fetching": "chunk_reading memory executor index_cache",
         "shard_reading": "shard_fetching chunk_reading decoding memory executor index_cache",
         "reading": "shard_reading shard_fetching chunk_reading executor index_cache",
-        "writing": "reading shard_reading shard_fetching chunk_reading executor",
+        "writing": "reading shard_reading shard_fetching chunk_reading memory executor",
     },
     {
         "pending": "",

@@ -15,10 +15,12 @@ import numpy as np
 
 from .chunk_reading import too_large
 from .codecs.empty import is_empty
+from .codecs.pipeline import Pipeline
 from .codecs.sharding import ABSENT, join_shard
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
+from .memory import Bytes1D, decoded_buffer
 from .plan import Part, open_mesh, permute, plan, within
 from .selection import Selection
 from .stores.base import Store
@@ -154,23 +156,56 @@ def updater(
 
 
 def _chunk_updater(
-    layout: Layout, shape: tuple[int, ...], inside: tuple[Any, ...], values: Any, whole: bool, keep_empty: bool
+    layout: Layout,
+    shape: tuple[int, ...],
+    inside: tuple[Any, ...],
+    values: Any,
+    whole: bool,
+    keep_empty: bool,
 ) -> Update:
     pipeline = layout.pipeline if layout.regular else layout.pipeline_for(shape)
 
     def update(old: Any) -> Any:
-        if values.shape == shape and whole:
-            chunk = values
+        if whole and values.shape == shape:
+            if not keep_empty and is_empty(values, layout.fill):
+                return None
+            if pipeline.view is None or values.flags.forc:
+                return pipeline.encode(values)
+            memory, chunk = _scratch(pipeline)
+            chunk[...] = values
         else:
-            chunk = np.full(shape, layout.fill, layout.dtype)
-            if old is not None:
-                chunk[...] = pipeline.decode(old)
+            memory, chunk = _scratch(pipeline)
+            _decode(pipeline, old, layout.fill, memory, chunk)
             chunk[inside] = values
-        if not keep_empty and is_empty(chunk, layout.fill):
-            return None
-        return pipeline.encode(chunk)
+            if not keep_empty and is_empty(chunk, layout.fill):
+                return None
+        if memory is None or pipeline.encode_bytes is None:
+            return pipeline.encode(chunk)
+        return pipeline.encode_bytes(memory)
 
     return update
+
+
+def _scratch(pipeline: Pipeline) -> tuple[Bytes1D | None, Any]:
+    """Return memory in which a chunk is put together as it is stored, and the chunk in it.
+
+    It is this thread's memory for decoded chunks, as its bytes are encoded before another chunk needs it. Chunks that
+    are no view of bytes get an array of their own.
+    """
+    if pipeline.view is None or pipeline.nbytes is None or pipeline.encode_bytes is None:
+        return None, np.empty(pipeline.spec.shape, pipeline.spec.dtype.numpy)
+    memory = decoded_buffer(pipeline.nbytes)
+    return memory, pipeline.view(memory)
+
+
+def _decode(pipeline: Pipeline, old: Any, fill: Any, memory: Bytes1D | None, chunk: Any) -> None:
+    """Put what was stored, or the fill value, into ``chunk``, which looks at ``memory`` where there is any."""
+    if old is None:
+        chunk[...] = fill
+    elif memory is not None and pipeline.decode_into is not None:
+        pipeline.decode_into(old, memory)
+    else:
+        chunk[...] = pipeline.decode(old)
 
 
 def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: bool, keep_empty: bool) -> Update:
@@ -180,22 +215,24 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
     front = planned.front
     back = None if front is None else tuple(np.argsort(front))
 
-    def change(part: Part, chunks: list[Any]) -> None:
-        at = int(np.ravel_multi_index(part.coords, grid.counts)) if grid.counts else 0
+    def change(at: int, part: Part, chunks: list[Any]) -> None:
         covered = part.whole or whole  # of a covered shard every inner chunk is covered too
         picked = _pick(values, part, inner)
         update = updater(inner, shape, part.inside, selection.points, picked, back, covered, keep_empty)
-        chunks[at] = update(None if covered else chunks[at])
+        encoded = update(None if covered else chunks[at])
+        # what is no object of its own may lie in memory that the next inner chunk uses
+        chunks[at] = encoded if encoded is None or isinstance(encoded, bytes) else bytes(encoded)
 
     def update(old: Any) -> Any:
         chunks: list[Any] = [None] * grid.nchunks if old is None else _inner_chunks(shards, old)
 
-        def work(parts: Iterator[Part]) -> None:
-            for part in parts:
-                change(part, chunks)
+        def work(parts: Iterator[tuple[int, Part]]) -> None:
+            for at, part in parts:
+                change(at, part, chunks)
 
         threads = threads_for(planned.nparts, inner.chunk_nbytes)
-        run(work, planned.parts(opened=inner.shards is None), planned.nparts, threads)
+        parts = zip(planned.numbers(grid.counts), planned.parts(opened=inner.shards is None), strict=True)
+        run(work, parts, planned.nparts, threads)
         return None if all(chunk is None for chunk in chunks) else join_shard(sharding, chunks)
 
     return update

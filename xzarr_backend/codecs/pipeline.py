@@ -23,6 +23,7 @@ Bytes1D = npt.NDArray[np.uint8]
 class Pipeline(NamedTuple):
     """The functions of a chain of codecs for chunks of one shape.
 
+    ``encode_bytes(memory)`` encodes what ``view`` shows of that memory; without bytes->bytes codecs, to itself.
     ``decode(raw)`` returns an array of ``shape`` in the stored byte order, maybe a read-only view of ``raw``.
     ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
     than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
@@ -36,6 +37,7 @@ class Pipeline(NamedTuple):
     spec: ChunkSpec
     decode: Callable[[Buffer], Any]
     encode: Callable[[Any], Buffer]
+    encode_bytes: Callable[[Bytes1D], Buffer] | None
     decode_into: Callable[[Buffer, Bytes1D], object] | None
     decode_span: Callable[[Buffer, Bytes1D, int, int], object] | None
     view: Callable[[Bytes1D], Any] | None
@@ -109,6 +111,7 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         spec=spec,
         decode=_compose([codec.decode for codec in (*arrays, serializer, *byte_codecs)]),
         encode=_compose([codec.encode for codec in reversed((*arrays, serializer, *byte_codecs))]),
+        encode_bytes=_compose([codec.encode for codec in reversed(byte_codecs)]) if viewable else None,
         decode_into=_compose_into(byte_codecs) if viewable else None,
         decode_span=byte_codecs[0].decode_span if viewable and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,

@@ -1,7 +1,7 @@
 """The codecs of elements that vary in length: ``vlen-utf8``, ``vlen-bytes``, ``vlen-array``.
 
-Imports base, libraries, sizes, errors and NumPy. Invariant: the count and every length are checked against the chunk and the data
-before they are used. A chunk is ``u32 count, count x (u32 nbytes, bytes)``, little-endian.
+Imports base, libraries, sizes, errors and NumPy. Invariant: the count and every length are checked against the chunk
+and the data before they are used. A chunk is ``u32 count, count x (u32 nbytes, bytes)``, little-endian.
 Source: zarr-extensions, "vlen-utf8" and "vlen-bytes"; numcodecs.
 """
 

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import xzarr_backend as xz
-from xzarr_backend.array import Array, Options
+from xzarr_backend.array import Array
 from xzarr_backend.changing import resized_spec
 from xzarr_backend.errors import NodeNotFoundError
+from xzarr_backend.options import Options
 from xzarr_backend.stores import open_store
 from xzarr_backend.transactions import Append, recover, replaced_node
 

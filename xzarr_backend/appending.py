@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from .array import Array, Options
+from .array import Array
 from .changing import clear_beyond, resized_spec
 from .errors import NodeNotFoundError, RegionError, XzarrError
 from .formats.documents import format_json, parse_json
@@ -19,6 +19,7 @@ from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
 from .journal import remove_journal
 from .nodes import place_of
+from .options import Options
 from .pending import FOLDER, Fields, Record, ancestors, patched, patched_inline, patched_zmetadata, record_key
 from .spec import JSON, ArraySpec
 from .stores.base import Store

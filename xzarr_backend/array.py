@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from .changing import append, check_writable, resize
 from .chunk_grids import ChunkGrid
 from .chunk_reading import Source
 from .codec_objects import report_codecs
-from .compat import Reading
 from .errors import MetadataError, SelectionError, UnsupportedError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import format_named, parse_array_v3
@@ -29,6 +28,7 @@ from .index_cache import IndexCache
 from .indexer import Indexer
 from .layout import Layout, compile_layout, inner_grid
 from .nodes import place_of
+from .options import Options
 from .reading import read
 from .selection import Selection, parse_basic, split_fields
 from .spec import JSON, ArraySpec
@@ -39,32 +39,6 @@ from .writing import Destination, LockOf, own_lock, write
 if TYPE_CHECKING:
     from .display import Info
     from .explain import Explanation
-
-MAX_CHUNK_NBYTES = 4 * 2**30
-
-
-class Options(NamedTuple):
-    """How a node was opened.
-
-    ``missing``: what chunks that are not stored are: "fill", "warn" or "raise". ``max_chunk_bytes``: the most memory
-    that one decoded chunk may take. ``quirks``: whose ways of writing are assumed where metadata cannot tell.
-    ``allow_codecs``: names of codecs that are refused otherwise because they execute code. ``writable``: whether the
-    mode allows writing. ``write_empty_chunks``: chunks of nothing but the fill value are stored too; None: only where
-    the fill value is the null of v2, as readers may see anything where such a chunk is missing.
-    """
-
-    missing: str = "fill"
-    max_chunk_bytes: int = MAX_CHUNK_NBYTES
-    quirks: str | None = None
-    strict: bool = False
-    allow_codecs: frozenset[str] = frozenset()
-    writable: bool = False
-    write_empty_chunks: bool | None = None
-
-    @property
-    def reading(self) -> Reading:
-        """Which quirks of writers are assumed or refused."""
-        return Reading(self.quirks, self.strict)
 
 
 class Array:
@@ -314,9 +288,27 @@ class Array:
 
     def adopt(self, spec: ArraySpec) -> None:
         """Be the array that ``spec`` describes, which was just stored."""
+        layout = self._layout_for(spec)
         for name in ("layout", "chunk_grid", "_source"):
             self.__dict__.pop(name, None)
         self.spec = spec
+        if layout is not None:
+            self.layout = layout
+
+    def described(self, spec: ArraySpec) -> Array:
+        """Return another array object for the same place, as ``spec`` describes it."""
+        array = type(self)(self.store, self.path, spec, self.options)
+        layout = self._layout_for(spec)
+        if layout is not None:
+            array.layout = layout
+        return array
+
+    def _layout_for(self, spec: ArraySpec) -> Layout | None:
+        """Return this array's layout where it serves ``spec`` too, which was made of its own by another shape."""
+        own, found = self.spec, self.__dict__.get("layout")
+        if found is None or spec.codecs is not own.codecs or spec.fill_value is not own.fill_value:
+            return None
+        return found.resized(spec.chunk_grid)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Close the store, which finishes an archive; the store opens again when it is used again."""

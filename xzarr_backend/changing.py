@@ -35,7 +35,8 @@ from .stores.base import Store
 from .writing import Destination, own_lock, write
 
 if TYPE_CHECKING:
-    from .array import Array, Options
+    from .array import Array
+    from .options import Options
 
 FEW = 1000  # deletes that are sent without asking the store what there is
 
@@ -117,7 +118,7 @@ def resize(array: Array, shape: int | Sequence[int], *, in_parents: bool = True)
     new = resized_spec(old, shape)
     compile_layout(new, array.path, array.options.allow_codecs)
     shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
-    before = replaced(array, old) if shrinks else None
+    before = array.described(old) if shrinks else None
     store_shape(array, new, in_parents=in_parents)
     if before is not None:
         clear_beyond(before, shape)
@@ -133,7 +134,7 @@ def append(array: Array, values: Any, axis: int = 0, *, in_parents: bool = True)
     old = array.shape
     axis = _checked_axis(array, values, axis)
     shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
-    grown = replaced(array, resized_spec(array.spec, shape))
+    grown = array.described(resized_spec(array.spec, shape))
     _check_shape(array, _stored_document(array), old)
     try:
         grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
@@ -222,11 +223,6 @@ def _shape_members(spec: ArraySpec) -> dict[str, JSON]:
     if spec.chunk_grid.regular:
         return {"shape": list(spec.shape)}
     return {"shape": list(spec.shape), "chunk_grid": format_chunk_grid(spec.chunk_grid)}
-
-
-def replaced(array: Array, spec: ArraySpec) -> Array:
-    """Return another array object for the same place, as ``spec`` describes it."""
-    return type(array)(array.store, array.path, spec, array.options)
 
 
 def store_shape(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .array import Options
 from .consolidating import consolidate
 from .group import Group
 from .nodes import clean_path
+from .options import Options
 from .stores import open_store
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .array import Array, Options
+from .array import Array
 from .chunk_grids import ChunkGrid
 from .chunk_keys import ChunkKeyEncoding
 from .convert_codecs import Wishes
@@ -26,6 +26,7 @@ from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v3 import format_array_v3
 from .group import Group
 from .memory import SCRATCH_NBYTES
+from .options import Options
 from .pending import FOLDER
 from .placing import array_documents
 from .rechunking import OBJECT_NBYTES, Budget, Rechunking, plan_rechunking

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import Array, Options
+from .array import Array
 from .attribute_values import decode_attributes, encode_attributes
 from .casting import cast
 from .chunk_choice import choose_grid
@@ -25,6 +25,7 @@ from .formats.v2 import format_array_v2, v2_chain
 from .formats.v3 import format_array_v3
 from .layout import compile_layout
 from .nodes import clean_path
+from .options import Options
 from .placing import array_documents, place_node
 from .profile_creation import express_array, place_extra
 from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken

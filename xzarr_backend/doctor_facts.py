@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import Array, Options
+from .array import Array
 from .codecs.exzarr import looks_like_exzarr
 from .compat import Reading
 from .errors import MetadataError, UnsupportedError, XzarrError
@@ -30,6 +30,7 @@ from .inventory import (
     take_inventory,
 )
 from .nodes import find_in_parents
+from .options import Options
 from .spec import JSON, ArraySpec
 from .stored import parse_key
 from .stores.base import Store

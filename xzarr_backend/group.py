@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from .array import Array, Options
+from .array import Array
 from .attributes import Attributes
 from .changing import check_writable
 from .consolidating import consolidate, update_member
@@ -31,6 +31,7 @@ from .nodes import (
     load_children,
     place_of,
 )
+from .options import Options
 from .placing import group_documents, place_node
 from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Store

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .array import Options
 from .creation import UNASKED
 from .group import Group, new_group
 from .nodes import clean_path
+from .options import Options
 from .profile_creation import place_extra
 from .profiles import choose_format, find_profile
 from .spec import JSON

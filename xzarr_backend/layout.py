@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,14 @@ class Layout:
         if outer is None or inner is None:
             return outer or inner
         return tuple(outer[axis] for axis in inner)
+
+    def resized(self, grid: ChunkGrid) -> Layout | None:
+        """Return this layout for an array of another shape, nothing compiled again; None where the chunks differ."""
+        if not self.regular or not grid.regular or grid.largest_chunk != self.grid.largest_chunk:
+            return None
+        layout = copy(self)
+        layout.grid = grid
+        return layout
 
     @property
     def chain(self) -> Chain:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from .array import MAX_CHUNK_NBYTES, Array, Options
+from .array import Array
 from .compat import check_quirks
 from .errors import NodeNotFoundError, XzarrError
 from .group import Group
 from .nodes import ARRAY, GROUP, clean_path, find_in_parents, find_node
+from .options import MAX_CHUNK_NBYTES, Options
 from .spec import ArraySpec
 from .stores import open_store
 from .stores.base import Store

@@ -13,12 +13,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .array import Array, Options
+from .array import Array
 from .compat import check_quirks
 from .errors import MemberNotFoundError, MetadataError, NodeNotFoundError, XzarrError
 from .group import Group
 from .nodes import clean_path
 from .opening import MISSING, open_node
+from .options import Options
 from .stores import open_store
 from .stores.base import Store
 from .xarray_expression import parts_named

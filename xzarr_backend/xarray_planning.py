@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from xarray import conventions
 
-from .array import Array, Options
+from .array import Array
 from .changing import resized_spec
 from .errors import ArgumentError, MetadataError, RegionError, XzarrError
+from .options import Options
 from .parallel_writing import ArrayWrite
 from .profiles import Profile
 from .spec import ArraySpec

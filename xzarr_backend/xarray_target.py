@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import xarray as xr
 from xarray import conventions
 
-from .array import Array, Options
+from .array import Array
 from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError
 from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
+from .options import Options
 from .spec import JSON
 from .stored_documents import store_document, store_new_document
 from .stores.base import Request, Store

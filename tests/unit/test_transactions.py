@@ -13,10 +13,11 @@ import pytest
 
 import xzarr_backend as xz
 from tests.stores_fakes import FailingStore
-from xzarr_backend.array import Array, Options
+from xzarr_backend.array import Array
 from xzarr_backend.changing import resized_spec
 from xzarr_backend.errors import MetadataError, NodeNotFoundError, ReadOnlyError, RegionError
 from xzarr_backend.journal import Journal, has_journal
+from xzarr_backend.options import Options
 from xzarr_backend.pending import load_record, record_key
 from xzarr_backend.stores import MemoryStore, Store, exchange
 from xzarr_backend.stores.files import host_mark

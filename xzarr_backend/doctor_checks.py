@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compat import QUIRKS, found_quirks
+from .compat import QUIRKS, Quirk, found_quirks
 from .consolidated_state import restorable
 from .doctor_facts import Facts
 from .doctor_findings import Finding, Mend, found
@@ -127,6 +127,11 @@ def _refused(facts: Facts, error: XzarrError) -> Iterator[Finding]:
     if isinstance(error, MetadataError):
         yield from _wrong(facts, error)
         return
+    unreadable = [(q, places) for q, places in _shown(facts) if not q.readable]
+    for quirk, places in unreadable:
+        yield found(quirk.id, facts.where, f"{', '.join(places)}: {quirk.means}")
+    if unreadable:
+        return
     what = error.what
     hint = error.hint
     if "needs the package" in what:
@@ -146,17 +151,20 @@ def _wrong(facts: Facts, error: MetadataError) -> Iterator[Finding]:
     if facts.document.get("zarr_format") != expected and not (facts.v2 and "data_type" in facts.document):
         yield from _format_number(facts.where, facts.path, facts.documents[facts.name], expected)
         return
-    problems = error.problems or (("", error.what),)
-    what = "; ".join(f"{place} {problem}".strip() for place, problem in problems)
+    what = "; ".join([error.what, *(f"{place} {problem}" for place, problem in error.problems)])
     yield found("document-wrong", facts.where, what)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
+def _shown(facts: Facts) -> list[tuple[Quirk, list[str]]]:
+    return found_quirks(facts.document, 2 if facts.v2 else 3, facts.quirks)
+
+
 def _quirks(facts: Facts) -> Iterator[Finding]:
     zarr_format = 2 if facts.v2 else 3
-    for quirk, places in found_quirks(facts.document, zarr_format, facts.quirks):
+    for quirk, places in _shown(facts):
         if quirk.id.startswith("v2-missing") and "data_type" in facts.document:
             continue  # a v3 document under the v2 name
         if quirk.writer is None or _matters(facts, quirk.id):
@@ -172,7 +180,8 @@ def _quirks(facts: Facts) -> Iterator[Finding]:
                 places = quirk.places(facts.document)
                 if places:
                     what = f"{', '.join(places)}: ExZarr seems to have written this, and means: {quirk.means}"
-                    yield found(quirk.id, facts.where, what, fix='open with quirks="exzarr" (here: --quirks exzarr)')
+                    fix = 'open with quirks="exzarr" (here: --quirks exzarr)' if quirk.readable else ""
+                    yield found(quirk.id, facts.where, what, fix=fix)
 
 
 def _matters(facts: Facts, quirk: str) -> bool:

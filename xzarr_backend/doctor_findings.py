@@ -94,10 +94,10 @@ def _quirk_kinds() -> list[Kind]:
     return [
         Kind(
             quirk.id,
-            WARNING,
+            WARNING if quirk.readable else ERROR,
             3 if quirk.writer else 1,
             f"The metadata are not what {'the bytes say' if quirk.writer else 'the specification demands'}",
-            f"Read here as: {quirk.means}."
+            f"{'Read here as' if quirk.readable else 'Refused with the option'}: {quirk.means}."
             + (" Neither metadata nor bytes tell, only the knowledge of the writer." if quirk.writer else ""),
             quirk.fix or "convert the store",
             quirk.id in mended,

@@ -1,7 +1,7 @@
 """Mending metadata: the changes that findings offer, and how they are stored.
 
-Imports doctor_facts, doctor_findings, consolidating and the rows below. Invariant: only metadata documents change, each
-in one step, and what was there before is kept beside it under a name that no node has.
+Imports doctor_facts, doctor_findings, compat, consolidating and the rows below. Invariant: only metadata documents
+change, each in one step, and what was there before is kept beside it under a name that no node has.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .compat import SERIALIZERS
 from .consolidating import clean, consolidate
 from .doctor_facts import Facts
 from .doctor_findings import Change, Finding, Mend
@@ -55,20 +56,33 @@ def _v2_codecs(change: Callable[[dict[str, JSON]], dict[str, JSON] | None]) -> C
 def _v3_codecs(change: Callable[[str, Any], JSON]) -> Change:
     """Return the change of every codec of a chain, given its name and itself; None removes one."""
 
-    def each(codecs: list[JSON]) -> list[JSON]:
-        names = [c if isinstance(c, str) else c.get("name") for c in codecs]
-        changed = [change(name, codec) for name, codec in zip(names, codecs, strict=True)]
-        return [_inside(codec) for codec in changed if codec is not None]
+    def each(chain: list[JSON]) -> list[JSON]:
+        changed = [change(_name(codec), codec) for codec in chain]
+        return [codec for codec in changed if codec is not None]
+
+    return _v3_chains(each)
+
+
+def _v3_chains(change: Callable[[list[JSON]], list[JSON]]) -> Change:
+    """Return the change of every chain of codecs: that of the array, and those of shards and their indexes."""
+
+    def each(chain: list[JSON]) -> list[JSON]:
+        return [_inside(codec) for codec in change(chain)]
 
     def _inside(codec: JSON) -> JSON:
-        if not isinstance(codec, dict) or codec.get("name") != "sharding_indexed":
+        configuration = codec.get("configuration") if _name(codec) == "sharding_indexed" else None
+        if not isinstance(configuration, dict):
             return codec
-        inner = codec.get("configuration", {}).get("codecs")
-        if not isinstance(inner, list):
-            return codec
-        return {**codec, "configuration": {**codec["configuration"], "codecs": each(inner)}}
+        chains = {name: configuration.get(name) for name in ("codecs", "index_codecs")}
+        changed = {name: each(chain) for name, chain in chains.items() if isinstance(chain, list)}
+        return {**codec, "configuration": {**configuration, **changed}}
 
     return lambda document: {**document, "codecs": each(document.get("codecs") or [])}
+
+
+def _name(codec: JSON) -> str:
+    found = codec.get("name") if isinstance(codec, dict) else codec
+    return found if isinstance(found, str) else ""
 
 
 def _renamed(names: dict[str, str]) -> Callable[[str, Any], JSON]:
@@ -109,12 +123,13 @@ def _prefixed(facts: Facts) -> Change | None:
     return None if long_size(facts) or facts.sample is None else _v3_codecs(_renamed(names))
 
 
-def _with_serializer(document: dict[str, JSON]) -> dict[str, JSON]:
+def _with_serializer(chain: list[JSON]) -> list[JSON]:
     """Put ``bytes`` in front of the first codec of bytes, where old writers left it out."""
-    codecs = document.get("codecs") or []
-    names = [c if isinstance(c, str) else c.get("name") for c in codecs]
-    at = next((i for i, name in enumerate(names) if name != "transpose"), len(codecs))
-    return {**document, "codecs": [*codecs[:at], LITTLE, *codecs[at:]]}
+    names = [_name(codec) for codec in chain]
+    if any(name in SERIALIZERS for name in names):
+        return chain
+    at = next((i for i, name in enumerate(names) if name != "transpose"), len(chain))
+    return [*chain[:at], LITTLE, *chain[at:]]
 
 
 def _written_fill(facts: Facts) -> Change | None:
@@ -144,7 +159,7 @@ QUIRK_CHANGES: dict[str, Callable[[Facts], Change | None]] = {
     "v2-missing-fill-value": lambda f: member("fill_value", None),
     "v2-missing-compressor": lambda f: member("compressor", None),
     "v3-no-codecs": lambda f: member("codecs", [LITTLE]),
-    "v3-no-serializer": lambda f: _with_serializer,
+    "v3-no-serializer": lambda f: _v3_chains(_with_serializer),
     "v3-null-fill-value": _written_fill,
     "v3-endian": lambda f: _v3_codecs(_renamed({"endian": "bytes"})),
     "v3-bytes-without-endian": lambda f: _v3_codecs(_with_endian),

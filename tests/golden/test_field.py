@@ -156,6 +156,30 @@ CASES = [
         BOARD,
         ("v3-transpose-letter",),
     ),
+    Case(
+        "2022 shards",
+        v3(BOARD.T, codecs=[named("sharding_indexed", chunk_shape=[3, 1], codecs=[], index_codecs=[LITTLE])]),
+        sharded([BOARD[0].tobytes(), BOARD[1].tobytes()])[:-4],
+        BOARD.T,
+        ("v3-no-serializer",),
+    ),
+    Case(
+        "shards without endian",
+        v3(
+            BOARD.T,
+            codecs=[
+                named(
+                    "sharding_indexed",
+                    chunk_shape=[3, 1],
+                    codecs=[named("bytes")],
+                    index_codecs=[named("bytes"), named("crc32c")],
+                )
+            ],
+        ),
+        sharded([BOARD[0].tobytes(), BOARD[1].tobytes()]),
+        BOARD.T,
+        ("v3-bytes-without-endian",),
+    ),
     Case("irregular", v3(LINE, chunk_grid=IRREGULAR), RAW, LINE, ("v3-irregular",)),
     Case("lzma", v3(LINE, codecs=[LITTLE, named("lzma")]), lzma.compress(RAW), LINE, ("v3-unprefixed-numcodecs",)),
     Case(
@@ -227,6 +251,23 @@ def test_refused_when_strict(case: Case) -> None:
         xz.open_array(store, strict=True)
     refused = dict(caught.value.problems)
     assert {place: quirk.means for quirk, places in shown for place in places} == refused
+
+
+MENDED = [
+    case
+    for case in CASES
+    if set(case.rows) & {"v3-no-serializer", "v3-bytes-without-endian", "v3-endian"}
+    and "v3-unprefixed-numcodecs" not in case.rows  # a codec that has no name in the specification
+]
+
+
+@pytest.mark.parametrize("case", MENDED, ids=str)
+def test_mended_documents_are_strict(case: Case) -> None:
+    """What the doctor mends, in shards and their indexes too, is then read with ``strict=True``."""
+    store = store_of(case)
+    assert set(case.rows) <= {one.id for one in xz.doctor(store).findings}
+    xz.doctor(store, fix=True)
+    np.testing.assert_array_equal(xz.open_array(store, strict=True)[...], case.values)
 
 
 # --- fill values -----------------------------------------------------------------------------------------------------

@@ -190,37 +190,55 @@ def _hold(labels: Sequence[str], dtype: np.dtype[Any]) -> bool:
 
 @dataclass(frozen=True)
 class _Moments:
+    """Makes times of whole numbers: ``number * step + epoch`` in the unit of ``dtype``; raises `ChunkError`."""
+
     dtype: str
-    epoch: int  # the offset of the epoch, in the unit of ``dtype``
+    step: int
+    epoch: int
 
     def __call__(self, values: Any) -> Any:
-        if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
-            raise ChunkError("a time is a whole number beyond 63 bits", hint="open with decode_semantics=False")
-        found: Any = np.array(values, "i8", copy=True, order="C").view(self.dtype)
-        return found + np.array(self.epoch, f"m{self.dtype[1:]}") if self.epoch else found
+        known = values != NOT_A_TIME if values.dtype.kind == "i" else np.ones(np.shape(values), bool)
+        used = values[known]
+        ends = [int(end) * self.step + self.epoch for end in (used.min(), used.max())] if used.size else []
+        wrong = next((end for end in ends if not NOT_A_TIME < end < 2**63), None)
+        if wrong is not None:  # NumPy would raise, or wrap around, by its version
+            raise ChunkError(
+                f"a stored time is {wrong} in the unit of {self.dtype}, beyond what 64 bits hold",
+                hint="open the store with decode_semantics=False to see the stored numbers",
+            )
+        numbers: Any = np.array(values, "i8", copy=True, order="C")
+        numbers[known] = numbers[known] * self.step + self.epoch
+        return numbers.view(self.dtype)
+
+
+_STEPS = {"m": 60, "h": 3600, "D": 86400}  # seconds in units that xarray does not know
 
 
 def _time(kind: str, unit: str, attributes: Mapping[str, JSON]) -> Meaning | None:
     letter = "M" if kind == "datetime64" else "m"
-    offset = 0
-    if letter == "M":
-        try:
-            epoch = np.datetime64(str(attributes.get("epoch", EPOCH)).removesuffix("Z"))
-            offset = int(epoch.astype(f"M8[{unit}]").view("i8"))
-        except (ValueError, OverflowError):
-            return None
-        if np.isnat(epoch):
-            return None
-    if unit not in UNITS:  # xarray knows none that are coarser than seconds
-        return Meaning(np.dtype(f"{letter}8[s]"), _Coarse(letter, unit, offset))
-    return Meaning(np.dtype(f"{letter}8[{unit}]"), _Moments(f"{letter}8[{unit}]", offset))
+    dtype = f"{letter}8[{unit if unit in UNITS else 's'}]"
+    epoch = _offset_of(attributes.get("epoch", EPOCH), dtype) if letter == "M" else 0
+    return None if epoch is None else Meaning(np.dtype(dtype), _Moments(dtype, _STEPS.get(unit, 1), epoch))
 
 
-@dataclass(frozen=True)
-class _Coarse:
-    letter: str
-    unit: str
-    epoch: int
+_MOMENT = re.compile(  # ISO 8601: a moment, and how far its clock is ahead of UTC
+    r"([0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)?)?)?)"
+    r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
+)
 
-    def __call__(self, values: Any) -> Any:
-        return _Moments(f"{self.letter}8[{self.unit}]", self.epoch)(values).astype(f"{self.letter}8[s]")
+
+def _offset_of(epoch: JSON, dtype: str) -> int | None:
+    """Return an epoch, as ISO 8601 has it, in the unit of ``dtype`` since 1970; None where it cannot be told."""
+    found = _MOMENT.fullmatch(epoch) if isinstance(epoch, str) else None
+    if found is None:
+        return None
+    text, sign, hours, minutes = found.groups("0")
+    ahead = (int(hours) * 60 + int(minutes)) * (-60 if sign == "-" else 60)
+    try:
+        moment = np.datetime64(text)
+        number = moment.astype(dtype)
+        exact = bool(number.astype(moment.dtype) == moment)
+    except (ValueError, OverflowError):
+        return None
+    second = np.timedelta64(1, "s") // np.timedelta64(1, dtype[3:-1])
+    return int(number.astype("i8")) - ahead * int(second) if exact else None

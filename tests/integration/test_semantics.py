@@ -94,7 +94,7 @@ def test_exzarr_stores_mean_what_their_attributes_say(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ds.t.values[:2], np.array([0, second], "M8[us]"))
     wanted = np.array(["2000-01-01T00:00:00", "2000-01-01T00:01:00", "1999-12-31T23:59:59"], "M8[s]")
     np.testing.assert_array_equal(ds.e.values, wanted)
-    assert ds.d.dtype == np.dtype("m8[us]") and np.isnat(ds.d.values[2]) and ds.d.values[0] == np.timedelta64(0)
+    assert ds.d.dtype == np.dtype("m8[us]") and np.isnat(ds.d.values[2]) and ds.d.values[0] == np.timedelta64(0, "us")
     assert ds.z.dtype == complex and ds.z.values.tolist() == [3j, 1, 2] and ds.z.attrs == {"units": "V"}
     assert ds.s.values.tolist() == ["low", "high", "low"]
     assert ds.h.dtype == np.float16 and ds.h.values.tolist() == [0, 1, 2]
@@ -155,6 +155,8 @@ def test_durations_are_durations(units: str | None, tmp_path: Path) -> None:
         ([0, 1], {"dtype_semantic": "string", "labels": ["a", "b"], "string_dtype": "<U999999999"}),
         ([0, 1], {"dtype_semantic": "datetime64[fortnight]"}),
         ([0, 1], {"dtype_semantic": "datetime64[us]", "epoch": "yesterday"}),
+        ([0, 1], {"dtype_semantic": "datetime64[us]", "epoch": 0}),
+        ([0, 1], {"dtype_semantic": "datetime64[ns]", "epoch": "0001-01-01"}),
         ([0.5, 1], {"dtype_semantic": "datetime64[us]"}),
         ([0, 1], {"dtype_semantic": "complex128", "part": "real"}),
         ([0, 1], {"dtype_semantic": "scalar"}),
@@ -179,6 +181,40 @@ def test_numbers_that_stand_for_nothing_are_errors(tmp_path: Path) -> None:
         with pytest.raises(xz.ChunkError, match="decode_semantics=False"):
             ds[name].load()
     assert ds.s[:1].values.tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "semantic", "epoch"),
+    [
+        (2**62, "datetime64[D]", "1970-01-01"),
+        (2**62, "timedelta64[h]", None),
+        (2**63 - 5, "datetime64[us]", "2000-01-01T00:00:00Z"),
+        (-(2**63) + 5, "datetime64[us]", "1900-01-01T00:00:00Z"),
+    ],
+)
+def test_times_beyond_64_bits_are_errors(number: int, semantic: str, epoch: str | None, tmp_path: Path) -> None:
+    """A stored number that its unit and epoch carry out of range is an error, not another time; NaT stays NaT."""
+    attributes = {"dtype_semantic": semantic} | ({} if epoch is None else {"epoch": epoch})
+    foreign(tmp_path, "t", np.array([number, 0, -(2**63)], "<i8"), attributes)
+    with pytest.raises(xz.ChunkError, match="64 bits"):
+        opened(tmp_path).t.load()
+    assert np.isnat(opened(tmp_path).t[2].values)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "number"),
+    [
+        ("2000-01-01", 946_684_800_000_000),
+        ("1970-01-01T02:00:00+02:00", 0),
+        ("1970-01-01T00:00:00+00:00", 0),
+        ("1969-12-31T23:59:59.250Z", -750_000),
+        ("1969-12-31T23:30:00-0030", 0),
+    ],
+)
+def test_epochs_are_iso_8601(epoch: str, number: int, tmp_path: Path) -> None:
+    """An epoch may be a day or a moment, with fractions and the offset of its clock, as other languages write it."""
+    foreign(tmp_path, "t", np.array([0], "<i8"), {"dtype_semantic": "datetime64[us]", "epoch": epoch})
+    assert opened(tmp_path).t.values.astype("M8[us]").view("i8").tolist() == [number]
 
 
 def test_a_pair_beside_a_variable_of_its_name_is_left_alone(tmp_path: Path) -> None:

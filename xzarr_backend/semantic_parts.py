@@ -100,6 +100,25 @@ class _Times:
         return np.asarray(found, order="C").view("i8")
 
 
+@dataclass(frozen=True)
+class InStoredUnit:
+    """Turns times into those of each of ``dtypes`` in turn; raises `RegionError` where one cannot hold them."""
+
+    name: str
+    dtypes: tuple[str, ...]
+
+    def __call__(self, values: Any) -> Any:
+        found = np.asarray(values)
+        for dtype in self.dtypes:
+            found = _in_unit(found, dtype)
+            if found is None:
+                raise RegionError(
+                    f"the times for {self.name!r} are no whole numbers of the unit that the stored ones have, {dtype}",
+                    hint="round them, or write the whole array again",
+                )
+        return found
+
+
 def _in_unit(given: Any, dtype: str) -> Any:
     """Return times in the unit of ``dtype``; None where that cannot hold all of them exactly."""
     known = ~np.isnat(given)

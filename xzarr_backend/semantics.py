@@ -159,7 +159,10 @@ class _Labels:
                 f"a code stands for none of the {count} labels: they are {np.min(codes)} to {np.max(codes)}",
                 hint="open the store with decode_semantics=False to see the stored codes",
             )
-        return _as_texts(self.labels, self.dtype)[codes] if count else np.empty(np.shape(codes), self.dtype)
+        found = np.empty(np.shape(codes), self.dtype)  # one text taken out alone would lose the data type
+        if count:
+            found[...] = _as_texts(self.labels, self.dtype)[codes]
+        return found
 
 
 def _as_texts(labels: tuple[str, ...], dtype: np.dtype[Any]) -> Any:
@@ -240,5 +243,33 @@ def _offset_of(epoch: JSON, dtype: str) -> int | None:
         exact = bool(number.astype(moment.dtype) == moment)
     except (ValueError, OverflowError):
         return None
-    second = np.timedelta64(1, "s") // np.timedelta64(1, dtype[3:-1])
-    return int(number.astype("i8")) - ahead * int(second) if exact else None
+    return int(number.astype("i8")) - ahead * _PER_SECOND[dtype[3:-1]] if exact else None
+
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def coarser(stored: str, shown: str) -> Callable[[Any], Any] | None:
+    """Return what makes whole numbers of the unit ``shown`` of those of ``stored``; None where it is not coarser.
+
+    A number between two of them raises `ChunkError` when it is read.
+    """
+    step = _PER_SECOND.get(stored, 0) // _PER_SECOND.get(shown, 1)
+    return _Coarser(step, shown) if step > 1 else None
+
+
+@dataclass(frozen=True)
+class _Coarser:
+    step: int
+    unit: str
+
+    def __call__(self, values: Any) -> Any:
+        numbers: Any = np.array(values, "i8", copy=True, order="C")
+        known = numbers != NOT_A_TIME
+        if (numbers[known] % self.step).any():
+            raise ChunkError(
+                f"a stored duration is no whole number of {UNITS[self.unit]}, which the attribute 'dtype' promises",
+                hint="open the store with decode_semantics=False to see the stored numbers",
+            )
+        numbers[known] //= self.step
+        return numbers

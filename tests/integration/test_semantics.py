@@ -344,6 +344,45 @@ def test_names_that_collide_are_refused(variables: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_durations_come_back_in_their_unit(tmp_path: Path) -> None:
+    """Durations are stored as microseconds and read in the unit they had, before and after loading; so are new ones."""
+    seconds = np.array([-7, 0, "NaT", 10**9], "m8[s]")
+    ds = xr.Dataset({"d": ("x", seconds)})
+    xz.to_zarr(ds, tmp_path, profile="exzarr")
+    assert xz.open_array(tmp_path, "d").attrs["dtype_semantic"] == "timedelta64[us]"
+    found = xz.open_dataset(tmp_path, chunks={})
+    assert found.d.dtype == found.d.compute().dtype == seconds.dtype
+    xz.to_zarr(ds.astype("m8[ms]"), tmp_path, append_dim="x")
+    np.testing.assert_array_equal(xz.open_dataset(tmp_path).d.values, np.concatenate([seconds, seconds]))
+    with pytest.raises(xz.RegionError, match="no whole numbers of the unit"):
+        xz.to_zarr(xr.Dataset({"d": ("x", np.array([1], "m8[ms]"))}), tmp_path, append_dim="x")
+    xz.open_array(tmp_path, "d", mode="r+")[0] = 5
+    with pytest.raises(xz.ChunkError, match="no whole number of seconds"):
+        xz.open_dataset(tmp_path).d.load()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("kind", ["M8", "m8"])
+def test_times_of_every_unit_can_be_appended(kind: str, unit: str, tmp_path: Path) -> None:
+    """Appended times are converted to the stored unit exactly: xarray makes NaT of those in a coarser one."""
+    times = np.array([1000, 0, "NaT"], f"{kind}[{unit}]")
+    ds = xr.Dataset({"t": ("x", times)})
+    xz.to_zarr(ds, tmp_path, profile="exzarr")
+    for more in (ds, ds.chunk(x=2)):
+        xz.to_zarr(more, tmp_path, append_dim="x")
+    np.testing.assert_array_equal(xz.open_dataset(tmp_path).t.values, np.concatenate([times] * 3))
+
+
+def test_floats_with_units_and_single_texts_keep_their_type(tmp_path: Path) -> None:
+    """Units say nothing of how a float16 is stored; one text alone keeps the length that its data type has."""
+    ds = xr.Dataset({"h": ("x", np.array([1.5, np.nan], "f2"), {"units": "K"}), "s": ((), np.array(b"a", "S5"))})
+    ds["t"] = (), np.array("some text", np.dtypes.StringDType())
+    xz.to_zarr(ds, tmp_path, profile="portable")
+    found = xz.open_dataset(tmp_path).load()
+    xr.testing.assert_identical(found, ds)
+    assert {name: found[name].dtype for name in ds} == {name: ds[name].dtype for name in ds}
+
+
 def test_names_that_collide_with_groups_and_stored_arrays_are_refused(tmp_path: Path) -> None:
     """So are those of groups in the same tree, and of arrays that are there already."""
     ds = xr.Dataset({"x": ("t", np.array([1j]))})

@@ -13,9 +13,10 @@ import numpy as np
 
 from .compat import QUIRKS, Quirk, found_quirks
 from .consolidated_state import restorable
+from .consolidating import clean
 from .doctor_facts import Facts
 from .doctor_findings import Finding, Mend, found
-from .doctor_mending import array_mend, member, quirk_mend, restored, written_fill
+from .doctor_mending import array_mend, member, mended_before, quirk_mend, restored, written_fill
 from .doctor_questions import fill_is_wrong
 from .doctor_readers import Forecast
 from .doctor_rules import READS, REFUSES, TS_V2_FILLS, TS_V3_FILLS
@@ -31,6 +32,9 @@ def check_array(facts: Facts, inventory: Inventory) -> Iterator[Finding]:
         yield from _broken(facts, inventory)
         return
     yield from check_attributes(facts.path, facts.documents, inventory)
+    if facts.bare_numbers:
+        what = "NaN or Infinity, which is no JSON"
+        yield found("bare-numbers", facts.where, what, mends=(array_mend(facts, clean),))
     if ZARR_JSON in facts.documents and (ZARRAY in facts.documents or ZGROUP in facts.documents):
         second = ZARRAY if ZARRAY in facts.documents else ZGROUP
         yield found("two-documents", facts.where, f"{ZARR_JSON} and {second} lie in one folder; {ZARR_JSON} is read")
@@ -87,12 +91,20 @@ def check_group(path: str, documents: Documents, inventory: Inventory) -> Iterat
         yield from _format_number(f"/{path}", path, own, 3)
     if ZGROUP in documents and documents[ZGROUP].content is not None:
         yield from _format_number(f"/{path}", path, documents[ZGROUP], 2)
-    if ZGROUP in documents and own is not None:
+    if ZGROUP in documents and own is not None and _differ(path, documents, inventory):
         yield found("two-documents", f"/{path}", f"{ZARR_JSON} and {ZGROUP} lie in one folder; {ZARR_JSON} is read")
-    elif ZGROUP in documents:
+    elif ZGROUP in documents and own is None:
         below = [p for p, d in inventory.nodes.items() if p != path and p.startswith(prefix) and ZARR_JSON in d]
         if below:
             yield found("group-of-other-version", f"/{path}", f"{len(below)} v3 member(s), the first is /{below[0]}")
+
+
+def _differ(path: str, documents: Documents, inventory: Inventory) -> bool:
+    """Return whether readers of one version see another group than those of the other: a bare .zgroup is for ExZarr."""
+    prefix = f"{path}/" if path else ""
+    bare = documents[ZGROUP].content == {"zarr_format": 2} and ZATTRS not in documents
+    members = [d for p, d in inventory.nodes.items() if p != path and p.startswith(prefix)]
+    return not bare or any(ZARR_JSON not in member for member in members)
 
 
 def _format_number(place: str, path: str, document: Document, expected: int) -> Iterator[Finding]:
@@ -165,6 +177,8 @@ def _shown(facts: Facts) -> list[tuple[Quirk, list[str]]]:
 def _quirks(facts: Facts) -> Iterator[Finding]:
     zarr_format = 2 if facts.v2 else 3
     for quirk, places in _shown(facts):
+        if mended_before(facts, quirk.id):
+            continue
         if quirk.id.startswith("v2-missing") and "data_type" in facts.document:
             continue  # a v3 document under the v2 name
         if quirk.writer is None or _matters(facts, quirk.id):

@@ -184,6 +184,23 @@ def quirk_mend(facts: Facts, quirk: str) -> tuple[Mend, ...]:
     return () if change is None else (array_mend(facts, change),)
 
 
+def mended_before(facts: Facts, quirk: str) -> bool:
+    """Return whether the document is what the mend of a quirk made of the copy beside it.
+
+    Not every mended document tells: one that has the inverse of a scale looks as before, and must not be turned back.
+    """
+    if quirk != "exzarr-fixedscaleoffset" or not facts.own:
+        return False
+    copy = facts.store.get(f"{array_mend(facts, _v2_codecs(_inverse_scale)).key}{COPY}")
+    if copy is None:
+        return False
+    try:
+        before = parse_json(copy, facts.name)
+    except XzarrError:
+        return False
+    return bool(_v2_codecs(_inverse_scale)(before)["filters"] == facts.document.get("filters"))
+
+
 def written_fill(facts: Facts) -> Change | None:
     """Return the change that writes the fill value in the form of the specification."""
     return _written_fill(facts)

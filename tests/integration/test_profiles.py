@@ -511,4 +511,4 @@ def test_the_command_lists_violations(tmp_path: Path) -> None:
     ran = CliRunner().invoke(main, ["check", str(tmp_path / "bad"), "-p", "exzarr", "--json"])
     assert [violation["rule"] for violation in json.loads(ran.output)["violations"]] == ["compressor"]
     ran = CliRunner().invoke(main, ["check", str(tmp_path / "bad"), "-p", "elixir"])
-    assert ran.exit_code == 1 and "there are 'exzarr'" in ran.output
+    assert ran.exit_code == 2 and "there are 'exzarr'" in ran.output

@@ -256,7 +256,9 @@ CASES = (
     Broken("old name of bytes", 1, "v3-endian", _edited(v3, "zarr.json", _set(["codecs", 0, "name"], "endian")), True),
     Broken("no serializer", 1, "v3-no-serializer", _edited(v3, "zarr.json", codecs=[], made=RAW), True),
     Broken("bytes without endian", 1, "v3-bytes-without-endian", _edited(v3, "zarr.json", codecs=[{"name": "bytes"}], made=RAW), True),
-    Broken("bare NaN", 1, "bare-numbers", _edited(v3, "zarr.json", fill_value=float("nan"), made={"data": DATA.astype("f8")}), True),
+    Broken("bare NaN", 1, "v3-bare-numbers", _edited(v3, "zarr.json", fill_value=float("nan"), made={"data": DATA.astype("f8")}), True),
+    Broken("null for what may be left out", 1, "v3-null-members", _edited(v3, "zarr.json", dimension_names=None), True),
+    Broken("no filters", 1, "v2-missing-filters", _edited(v2, ".zarray", _without("filters")), True),
     Broken("old name of bz2, which is slow too", 1, "v2-bzip2", _edited(v2, ".zarray", compressor={"id": "bzip2", "level": 1}, made={"compressors": {"id": "bz2", "level": 1}}), True),
     Broken("attributes cut off", 1, "attributes-not-json", _attributes_cut, True),
     # 2: data type or codec

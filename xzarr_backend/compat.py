@@ -14,12 +14,16 @@ from .errors import MetadataError, UnsupportedError, XzarrError
 from .quirk_documents import (
     Document,
     absent_v2,
+    bare_numbers,
     bytes_without_endian,
+    fill_of_v2,
+    fill_of_v3,
     ids,
     little,
     matching,
     member,
     named,
+    null_members,
     number_fill,
     own_shards,
     scaled,
@@ -73,6 +77,9 @@ SERIALIZERS = (
     "numcodecs.msgpack2",
 )
 
+_SPELLED = "the fill value is clear, although its form is another one"
+_BARE = "NaN and infinity, for which JSON has no numbers"
+
 _UNPREFIXED = ("shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype")
 
 QUIRKS: tuple[Quirk, ...] = (
@@ -114,6 +121,9 @@ QUIRKS: tuple[Quirk, ...] = (
         "chunks are not compressed",
         'write "compressor": null',
     ),
+    Quirk("v2-missing-filters", 2, absent_v2("filters"), "there are no filters", 'write "filters": null'),
+    Quirk("v2-fill-value-spelling", 2, fill_of_v2, _SPELLED, "write it as the specification has it"),
+    Quirk("v2-bare-numbers", 2, bare_numbers, _BARE, "write them as text"),
     Quirk(
         "v2-v3-document",
         2,
@@ -173,6 +183,16 @@ QUIRKS: tuple[Quirk, ...] = (
         number_fill,
         "the number stands for false, or for a pair",
         "write false or a pair",
+    ),
+    Quirk("v3-fill-value-spelling", 3, fill_of_v3, _SPELLED, "write it as the specification has it"),
+    Quirk("v3-bare-numbers", 3, bare_numbers, _BARE, "write them as text"),
+    Quirk("v3-null-members", 3, null_members, "null stands for a member that is left out", "leave it out"),
+    Quirk(
+        "v3-missing-node-type",
+        3,
+        lambda d: [] if d.get("node_type") is not None else ["node_type"],
+        "a document with a shape is that of an array",
+        'write "node_type": "array"',
     ),
     Quirk("v3-codec-without-configuration", 3, unconfigured, "decoding needs no more", "write the configuration"),
     Quirk(

@@ -13,7 +13,6 @@ import numpy as np
 
 from .compat import QUIRKS, Quirk, found_quirks
 from .consolidated_state import restorable
-from .consolidating import clean
 from .doctor_facts import Facts
 from .doctor_findings import Finding, Mend, found
 from .doctor_mending import array_mend, member, mended_before, quirk_mend, restored, written_fill
@@ -32,9 +31,6 @@ def check_array(facts: Facts, inventory: Inventory) -> Iterator[Finding]:
         yield from _broken(facts, inventory)
         return
     yield from check_attributes(facts.path, facts.documents, inventory)
-    if facts.bare_numbers:
-        what = "NaN or Infinity, which is no JSON"
-        yield found("bare-numbers", facts.where, what, mends=(array_mend(facts, clean),))
     if ZARR_JSON in facts.documents and (ZARRAY in facts.documents or ZGROUP in facts.documents):
         second = ZARRAY if ZARRAY in facts.documents else ZGROUP
         yield found("two-documents", facts.where, f"{ZARR_JSON} and {second} lie in one folder; {ZARR_JSON} is read")
@@ -47,8 +43,9 @@ def check_array(facts: Facts, inventory: Inventory) -> Iterator[Finding]:
     if facts.error is not None:
         yield from _refused(facts, facts.error)
         return
-    yield from _quirks(facts)
-    yield from _fill_values(facts)
+    fills = list(_fill_values(facts))
+    yield from _quirks(facts, {"v3-missing-node-type", *(f"v{n}-fill-value-spelling" for n in (2, 3) if fills)})
+    yield from fills
     yield from _byte_order(facts)
     if facts.conflict:
         yield found("dimensions-conflict", facts.where, facts.conflict)
@@ -174,10 +171,11 @@ def _shown(facts: Facts) -> list[tuple[Quirk, list[str]]]:
     return found_quirks(facts.document, 2 if facts.v2 else 3, facts.quirks)
 
 
-def _quirks(facts: Facts) -> Iterator[Finding]:
+def _quirks(facts: Facts, told: set[str]) -> Iterator[Finding]:
+    """Yield the rows that the document shows, but for those that other findings tell of."""
     zarr_format = 2 if facts.v2 else 3
     for quirk, places in _shown(facts):
-        if mended_before(facts, quirk.id):
+        if quirk.id in told or mended_before(facts, quirk.id):
             continue
         if quirk.id.startswith("v2-missing") and "data_type" in facts.document:
             continue  # a v3 document under the v2 name

@@ -17,6 +17,7 @@ from .doctor_questions_v3 import long_size
 from .errors import XzarrError
 from .formats.documents import parse_json
 from .inventory import COPY, Documents
+from .quirk_documents import null_members
 from .spec import JSON
 from .stored_documents import store_document
 from .stores.base import Store
@@ -141,6 +142,11 @@ def _written_fill(facts: Facts) -> Change | None:
     return member("fill_value", dtype.format_fill(dtype.zero if value is None else value, 2 if facts.v2 else 3))
 
 
+def _without_null_members(document: dict[str, JSON]) -> dict[str, JSON]:
+    null = null_members(document)
+    return {name: value for name, value in document.items() if name not in null}
+
+
 def _time_type(facts: Facts) -> Change:
     value = {"name": f"numpy.{facts.dtype}", "configuration": {"unit": "us", "scale_factor": 1}}
     return member("data_type", value)
@@ -158,6 +164,13 @@ QUIRK_CHANGES: dict[str, Callable[[Facts], Change | None]] = {
     "v2-missing-order": lambda f: member("order", "C"),
     "v2-missing-fill-value": lambda f: member("fill_value", None),
     "v2-missing-compressor": lambda f: member("compressor", None),
+    "v2-missing-filters": lambda f: member("filters", None),
+    "v2-fill-value-spelling": _written_fill,
+    "v2-bare-numbers": lambda f: clean,
+    "v3-fill-value-spelling": _written_fill,
+    "v3-bare-numbers": lambda f: clean,
+    "v3-null-members": lambda f: _without_null_members,
+    "v3-missing-node-type": lambda f: member("node_type", "array"),
     "v3-no-codecs": lambda f: member("codecs", [LITTLE]),
     "v3-no-serializer": lambda f: _v3_chains(_with_serializer),
     "v3-null-fill-value": _written_fill,

@@ -6,6 +6,8 @@ answer, or raise `MetadataError` or `UnsupportedError`; they never change a docu
 
 from __future__ import annotations
 
+import base64
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -124,6 +126,88 @@ def unconfigured(document: Document) -> list[str]:
     """Find codecs whose configuration the specification demands."""
     needs = {"gzip": "level", "blosc": "cname"}
     return matching(document, lambda name, c: name in needs and needs[name] not in c)
+
+
+def null_members(document: Document) -> list[str]:
+    """Find members of a v3 document that may be left out, but that may not be null."""
+    optional = ("attributes", "dimension_names", "storage_transformers")
+    return [name for name in optional if name in document and document[name] is None]
+
+
+def bare_numbers(document: Document) -> list[str]:
+    """Find members that hold NaN or infinity as numbers, which JSON does not have."""
+    return [str(name) for name, value in document.items() if _holds_bare(value)]
+
+
+def _holds_bare(value: JSON) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict | list):
+        return any(map(_holds_bare, value.values() if isinstance(value, dict) else value))
+    return False
+
+
+# --- fill values -----------------------------------------------------------------------------------------------------
+
+
+def fill_of_v2(document: Document) -> list[str]:
+    """Find a fill value that is spelled in another way than Zarr v2 has it for the data type."""
+    dtype, fill = document.get("dtype"), document.get("fill_value")
+    kind = dtype[1:2] if isinstance(dtype, str) else "record" if isinstance(dtype, list) else ""
+    size = int(dtype[2:]) if isinstance(dtype, str) and dtype[2:].isdecimal() and kind in "SV" else None
+    right = {
+        "i": type(fill) is int,
+        "u": type(fill) is int,
+        "f": _is_real(fill),
+        "b": type(fill) is bool,
+        "c": isinstance(fill, list) and len(fill) == 2 and all(map(_is_real, fill)),
+        "S": _is_base64(fill, size),
+        "V": _is_base64(fill, size),
+        "U": isinstance(fill, str),
+        "M": type(fill) is int or fill == "NaT",
+        "m": type(fill) is int or fill == "NaT",
+        "record": _is_base64(fill, None),
+    }
+    return [] if fill is None or right.get(kind, True) else ["fill_value"]
+
+
+def fill_of_v3(document: Document) -> list[str]:
+    """Find a fill value that is spelled in another way than Zarr v3 has it; numbers for others are `number_fill`."""
+    kind, fill = document.get("data_type"), document.get("fill_value")
+    found = _NUMBERS.fullmatch(kind) if isinstance(kind, str) else None
+    if found is None or fill is None or number_fill(document):
+        return []
+    bits = int(found[2] or 0)
+    if found[1] in ("int", "uint"):
+        right = type(fill) is int
+    elif found[1] == "bool":
+        right = type(fill) is bool
+    elif found[1] == "complex":
+        right = isinstance(fill, list) and len(fill) == 2 and all(_is_real(part, bits // 2) for part in fill)
+    else:
+        right = _is_real(fill, bits)
+    return [] if right else ["fill_value"]
+
+
+_NUMBERS = re.compile(r"(int|uint|float|complex|bool)([0-9]{0,3})")
+
+
+def _is_real(value: JSON, bits: int = 0) -> bool:
+    """Return whether ``value`` spells a float; ``bits``: whether it may be as many of them, in hexadecimal."""
+    if isinstance(value, str):
+        digits = value[2:] if value.startswith("0x") else ""
+        spelled = bits and len(digits) == bits // 4 and not set(digits) - set("0123456789abcdefABCDEF")
+        return value in ("NaN", "Infinity", "-Infinity") or bool(spelled)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_base64(value: JSON, size: int | None) -> bool:
+    """Return whether ``value`` is base64 of at most ``size`` bytes: zarr-python 2 leaves out zeros at the end."""
+    try:
+        found = base64.b64decode(value, validate=True) if isinstance(value, str) else None
+    except ValueError:
+        return False
+    return found is not None and (size is None or len(found) <= size)
 
 
 # --- rewriting -------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from .quirk_documents import (
     Document,
     absent_v2,
     bare_numbers,
+    bytes_first,
     bytes_without_endian,
     fill_of_v2,
     fill_of_v3,
@@ -145,6 +146,13 @@ QUIRKS: tuple[Quirk, ...] = (
         lambda d: without_serializer(d, SERIALIZERS),
         "a chain without an array->bytes codec starts with little-endian bytes",
         "add the codec bytes",
+    ),
+    Quirk(
+        "v3-codec-order",
+        3,
+        lambda d: bytes_first(d, SERIALIZERS),
+        "codecs of bytes work on what the array->bytes codec makes, wherever they stand",
+        "write them behind it",
     ),
     Quirk(
         "v3-null-fill-value", 3, member("fill_value", lambda v: v is None), "null means zero", "write the fill value"

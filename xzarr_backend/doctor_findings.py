@@ -123,6 +123,7 @@ QUIRK_MENDS = (
     "v3-missing-node-type",
     "v3-no-codecs",
     "v3-no-serializer",
+    "v3-codec-order",
     "v3-null-fill-value",
     "v3-endian",
     "v3-bytes-without-endian",

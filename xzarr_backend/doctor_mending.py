@@ -17,7 +17,7 @@ from .doctor_questions_v3 import long_size
 from .errors import XzarrError
 from .formats.documents import parse_json
 from .inventory import COPY, Documents
-from .quirk_documents import null_members
+from .quirk_documents import OF_BYTES, null_members
 from .spec import JSON
 from .stored_documents import store_document
 from .stores.base import Store
@@ -133,6 +133,13 @@ def _with_serializer(chain: list[JSON]) -> list[JSON]:
     return [*chain[:at], LITTLE, *chain[at:]]
 
 
+def _in_order(chain: list[JSON]) -> list[JSON]:
+    """Put the codecs of bytes behind the array->bytes codec."""
+    at = next((at for at, codec in enumerate(chain) if _name(codec) in SERIALIZERS), 0)
+    early = [codec for codec in chain[:at] if _name(codec) in OF_BYTES]
+    return [*(codec for codec in chain[:at] if codec not in early), *chain[at : at + 1], *early, *chain[at + 1 :]]
+
+
 def _written_fill(facts: Facts) -> Change | None:
     array = facts.array
     if array is None:
@@ -173,6 +180,7 @@ QUIRK_CHANGES: dict[str, Callable[[Facts], Change | None]] = {
     "v3-missing-node-type": lambda f: member("node_type", "array"),
     "v3-no-codecs": lambda f: member("codecs", [LITTLE]),
     "v3-no-serializer": lambda f: _v3_chains(_with_serializer),
+    "v3-codec-order": lambda f: _v3_chains(_in_order),
     "v3-null-fill-value": _written_fill,
     "v3-endian": lambda f: _v3_codecs(_renamed({"endian": "bytes"})),
     "v3-bytes-without-endian": lambda f: _v3_codecs(_with_endian),

@@ -70,6 +70,21 @@ def without_serializer(document: Document, serializers: tuple[str, ...]) -> list
     return [place for place, chain in found if not any(name in serializers for _, name, _ in chain)]
 
 
+OF_BYTES = frozenset(
+    ["gzip", "zstd", "blosc", "crc32c"]
+    + [f"numcodecs.{name}" for name in ("zlib", "gzip", "bz2", "lz4", "lzma", "zstd", "blosc", "crc32", "crc32c")]
+)
+
+
+def bytes_first(document: Document, serializers: tuple[str, ...]) -> list[str]:
+    """Find codecs of bytes that stand in front of the array->bytes codec of their chain, within shards too."""
+    found = []
+    for chain in chains(document):
+        at = next((at for at, (_, name, _) in enumerate(chain) if name in serializers), 0)
+        found += [place for place, name, _ in chain[:at] if name in OF_BYTES]
+    return found
+
+
 _OF_SEVERAL_BYTES = re.compile(
     r"(u?int|float|complex|complex_float)(16|32|64|128)|bfloat16|(numpy\.)?(datetime|timedelta)64|fixed_length_utf32|struct(ured)?"
 )

@@ -137,6 +137,13 @@ CASES = [
         LINE,
         ("v3-no-serializer", "v3-unprefixed-numcodecs"),
     ),
+    Case(
+        "bytes behind gzip",
+        v3(LINE, codecs=[named("gzip", level=1), LITTLE]),
+        gzip.compress(RAW),
+        LINE,
+        ("v3-codec-order",),
+    ),
     Case("no chunk, null", v3(LINE, fill_value=None), None, LINE * 0, ("v3-null-fill-value",)),
     Case(
         "endian", v3(LINE, codecs=[named("endian", endian="big")]), LINE.astype(">i4").tobytes(), LINE, ("v3-endian",)
@@ -268,7 +275,7 @@ def test_refused_when_strict(case: Case) -> None:
 MENDED = [
     case
     for case in CASES
-    if set(case.rows) & {"v3-no-serializer", "v3-bytes-without-endian", "v3-endian"}
+    if set(case.rows) & {"v3-no-serializer", "v3-bytes-without-endian", "v3-endian", "v3-codec-order"}
     and "v3-unprefixed-numcodecs" not in case.rows  # a codec that has no name in the specification
 ]
 

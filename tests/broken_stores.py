@@ -206,6 +206,19 @@ def _exzarr(**members: Any) -> Callable[[Path], None]:
     return run
 
 
+def _scaled(folder: Path) -> None:
+    """Make a store in the form of ExZarr, with its fixedscaleoffset: round((x - offset) / scale)."""
+    options = {"id": "fixedscaleoffset", "offset": 1, "scale": 0.5, "dtype": "<f8", "astype": "<i4"}
+    _exzarr(filters=[options])(folder)
+    edit(folder / "a" / ".zarray", dtype="<f8")
+
+
+def _shape_changed(folder: Path) -> None:
+    v3(folder)
+    xz.consolidate_metadata(folder)
+    edit(folder / "a" / "zarr.json", shape=[7, 8])
+
+
 def _set(place: list[Any], value: Any) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
         inner: Any = document
@@ -243,6 +256,10 @@ CASES = (
     Broken("old name of bytes", 1, "v3-endian", _edited(v3, "zarr.json", _set(["codecs", 0, "name"], "endian")), True),
     Broken("no serializer", 1, "v3-no-serializer", _edited(v3, "zarr.json", codecs=[], made=RAW), True),
     Broken("bytes without endian", 1, "v3-bytes-without-endian", _edited(v3, "zarr.json", codecs=[{"name": "bytes"}], made=RAW), True),
+    Broken("bare NaN", 1, "v3-bare-numbers", _edited(v3, "zarr.json", fill_value=float("nan"), made={"data": DATA.astype("f8")}), True),
+    Broken("null for what may be left out", 1, "v3-null-members", _edited(v3, "zarr.json", dimension_names=None), True),
+    Broken("no filters", 1, "v2-missing-filters", _edited(v2, ".zarray", _without("filters")), True),
+    Broken("old name of bz2, which is slow too", 1, "v2-bzip2", _edited(v2, ".zarray", compressor={"id": "bzip2", "level": 1}, made={"compressors": {"id": "bz2", "level": 1}}), True),
     Broken("attributes cut off", 1, "attributes-not-json", _attributes_cut, True),
     # 2: data type or codec
     Broken("unknown v2 data type", 2, "dtype-unsupported", _edited(v2, ".zarray", dtype="<z4")),
@@ -257,6 +274,9 @@ CASES = (
     Broken("swapped bytes", 3, "byte-order-suspect", _swapped),
     Broken("fill value as text", 3, "fill-value-spelling", _edited(v2, ".zarray", fill_value="0"), True),
     Broken("consolidated metadata out of date", 3, "stale-consolidated", _consolidated_then_edited, True),
+    Broken("shape changed, not in the consolidated metadata", 3, "stale-consolidated", _shape_changed, True, values=np.vstack([DATA, 0 * DATA[:1]])),
+    Broken("scale of ExZarr", 3, "exzarr-fixedscaleoffset", _scaled, True, values=DATA * 0.5 + 1, quirks="exzarr"),
+    Broken("bitround of ExZarr", 3, "exzarr-bitround", _exzarr(dtype="<f4", filters=[{"id": "bitround", "keepbits": 9}]), quirks="exzarr"),
     Broken("order F of ExZarr", 3, "exzarr-order", _exzarr(order="F"), True, quirks="exzarr"),
     Broken("order F, perhaps of ExZarr", 3, "exzarr-order", _exzarr(order="F")),
     Broken("one-byte type of ExZarr", 1, "v2-byte-order-of-one-byte", _exzarr(dtype="<u1"), True),

@@ -13,23 +13,7 @@ from typing import Any
 
 import click
 
-from .cli_options import print_result, store_command
-from .display_text import plain
-from .errors import XzarrError
-
-CANNOT_RUN = 2
-
-
-class _CannotRun(click.ClickException):
-    exit_code = CANNOT_RUN
-
-
-@contextmanager
-def _failing_with_two() -> Iterator[None]:
-    try:
-        yield
-    except (XzarrError, OSError) as error:
-        raise _CannotRun(plain(str(error), keep="\n")) from error
+from .cli_options import failing_with_two, print_result, store_command
 
 
 @click.command()
@@ -54,7 +38,7 @@ def doctor(
     """
     from .examining import doctor as examine
 
-    with _failing_with_two():
+    with failing_with_two():
         report = examine(store, path, quirks=quirks, reader=reader, fix=fix, storage_options=storage_options)
     print_result(repr(report), report.as_dict(), as_json)
     sys.exit(report.status)
@@ -85,7 +69,7 @@ def verify(
     """
     from .verifying import verify as check
 
-    with _failing_with_two(), _progress(not as_json) as progress:
+    with failing_with_two(), _progress(not as_json) as progress:
         report = check(
             store,
             path,

@@ -1,17 +1,36 @@
 """What several commands of ``xzarr`` take and print.
 
-Imports click. Invariant: an option means the same in every command.
+Imports click, errors and display_text. Invariant: an option means the same in every command, and so does exit status 2.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
+from .display_text import plain
+from .errors import XzarrError
+
+CANNOT_RUN = 2
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _CannotRun(click.ClickException):
+    exit_code = CANNOT_RUN
+
+
+@contextmanager
+def failing_with_two() -> Iterator[None]:
+    """End a command that looks for problems with status 2 where it cannot look: 1 says that it found some."""
+    try:
+        yield
+    except (XzarrError, OSError) as error:
+        raise _CannotRun(plain(str(error), keep="\n")) from error
 
 
 def read_options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """The command ``xzarr check``: what the readers of a profile cannot read.
 
 Imports click and cli_options; loads the rest when it runs. Invariant: the exit status is 0 where nothing is violated, 1
-where something is.
+where something is, 2 where the command could not run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from .cli_options import store_command
+from .cli_options import failing_with_two, store_command
 from .display_text import plain
 
 
@@ -22,11 +22,12 @@ from .display_text import plain
 def check(store: str, profile: str, chunks: bool, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """List what the readers of a profile cannot read in STORE, or would read wrongly, with the fix.
 
-    The exit status is 1 where there is something.
+    The exit status is 0 where there is nothing, 1 where there is something, 2 when the command cannot run.
     """
     from .profile_checking import check_profile
 
-    found = check_profile(store, profile, chunks=chunks, storage_options=storage_options)
+    with failing_with_two():
+        found = check_profile(store, profile, chunks=chunks, storage_options=storage_options)
     if as_json:
         click.echo(
             json.dumps({"store": store, "profile": profile, "violations": [v._asdict() for v in found]}, indent=2)

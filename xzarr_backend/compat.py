@@ -7,25 +7,31 @@ Every row has an id, under which the doctor and the documentation explain it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .errors import MetadataError, XzarrError
+from .errors import MetadataError, UnsupportedError, XzarrError
 from .quirk_documents import (
     Document,
     absent_v2,
-    codecs,
+    bare_numbers,
+    bytes_first,
+    bytes_without_endian,
+    fill_of_v2,
+    fill_of_v3,
     ids,
     little,
+    matching,
     member,
     named,
+    null_members,
     number_fill,
     own_shards,
     scaled,
     unconfigured,
     without,
     without_filters,
+    without_serializer,
 )
 
 
@@ -34,7 +40,7 @@ class Quirk(NamedTuple):
 
     ``places(document)`` lists where a document shows it (or could hide it, for rows with a ``writer``).
     ``rewrite(document)`` returns the document that says what is meant; None where the parsers read it as it is.
-    ``means`` tells what is read; ``fix`` how the store can be mended.
+    ``means`` tells what is read; ``fix`` how the store can be mended. ``readable``: False where nothing can be read.
     """
 
     id: str
@@ -44,13 +50,14 @@ class Quirk(NamedTuple):
     fix: str = ""
     writer: str | None = None
     rewrite: Callable[[Document], Document] | None = None
+    readable: bool = True
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 _ONE_BYTE = ("<u1", ">u1", "<i1", ">i1", "<b1", ">b1")
 
-_SERIALIZERS = (
+SERIALIZERS = (
     "bytes",
     "endian",
     "sharding_indexed",
@@ -70,6 +77,11 @@ _SERIALIZERS = (
     "numcodecs.json2",
     "numcodecs.msgpack2",
 )
+
+_SPELLED = "the fill value is clear, although its form is another one"
+_BARE = "NaN and infinity, for which JSON has no numbers"
+
+_UNPREFIXED = ("shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype")
 
 QUIRKS: tuple[Quirk, ...] = (
     # read without being asked for
@@ -110,6 +122,9 @@ QUIRKS: tuple[Quirk, ...] = (
         "chunks are not compressed",
         'write "compressor": null',
     ),
+    Quirk("v2-missing-filters", 2, absent_v2("filters"), "there are no filters", 'write "filters": null'),
+    Quirk("v2-fill-value-spelling", 2, fill_of_v2, _SPELLED, "write it as the specification has it"),
+    Quirk("v2-bare-numbers", 2, bare_numbers, _BARE, "write them as text"),
     Quirk(
         "v2-v3-document",
         2,
@@ -128,27 +143,38 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "v3-no-serializer",
         3,
-        lambda d: ["codecs"] if isinstance(d.get("codecs"), list) and not named(d, *_SERIALIZERS) else [],
+        lambda d: without_serializer(d, SERIALIZERS),
         "a chain without an array->bytes codec starts with little-endian bytes",
         "add the codec bytes",
+    ),
+    Quirk(
+        "v3-codec-order",
+        3,
+        lambda d: bytes_first(d, SERIALIZERS),
+        "codecs of bytes work on what the array->bytes codec makes, wherever they stand",
+        "write them behind it",
     ),
     Quirk(
         "v3-null-fill-value", 3, member("fill_value", lambda v: v is None), "null means zero", "write the fill value"
     ),
     Quirk(
-        "v3-endian", 3, lambda d: named(d, "endian"), 'the codec "endian" is the old name of "bytes"', 'write "bytes"'
+        "v3-endian",
+        3,
+        lambda d: matching(d, lambda name, c: name == "endian"),
+        'the codec "endian" is the old name of "bytes"',
+        'write "bytes"',
     ),
     Quirk(
         "v3-bytes-without-endian",
         3,
-        lambda d: _bytes_without_endian(d),
+        bytes_without_endian,
         "the elements are little-endian",
         'write "endian": "little"',
     ),
     Quirk(
         "v3-transpose-letter",
         3,
-        lambda d: [p for p, name, c in codecs(d) if name == "transpose" and c.get("order") in ("C", "F")],
+        lambda d: matching(d, lambda name, c: name == "transpose" and c.get("order") in ("C", "F")),
         'transpose "F" reverses the dimensions, "C" leaves them',
         "write the permutation",
     ),
@@ -166,11 +192,21 @@ QUIRKS: tuple[Quirk, ...] = (
         "the number stands for false, or for a pair",
         "write false or a pair",
     ),
+    Quirk("v3-fill-value-spelling", 3, fill_of_v3, _SPELLED, "write it as the specification has it"),
+    Quirk("v3-bare-numbers", 3, bare_numbers, _BARE, "write them as text"),
+    Quirk("v3-null-members", 3, null_members, "null stands for a member that is left out", "leave it out"),
+    Quirk(
+        "v3-missing-node-type",
+        3,
+        lambda d: [] if d.get("node_type") is not None else ["node_type"],
+        "a document with a shape is that of an array",
+        'write "node_type": "array"',
+    ),
     Quirk("v3-codec-without-configuration", 3, unconfigured, "decoding needs no more", "write the configuration"),
     Quirk(
         "v3-unprefixed-numcodecs",
         3,
-        lambda d: named(d, "shuffle", "quantize", "lz4", "bz2", "zlib", "lzma", "astype"),
+        lambda d: matching(d, lambda name, c: name in _UNPREFIXED),
         "the codec of numcodecs of that name",
         "write the name with the prefix numcodecs.",
     ),
@@ -219,6 +255,15 @@ QUIRKS: tuple[Quirk, ...] = (
         scaled,
     ),
     Quirk(
+        "exzarr-bitround",
+        2,
+        lambda d: ids(d, "bitround"),
+        "ExZarr's bitround destroys the data: what is stored is not what was given to it",
+        "take the data from their source; without the option, what is there is read",
+        "exzarr",
+        readable=False,
+    ),
+    Quirk(
         "exzarr-delta",
         3,
         lambda d: named(d, "delta"),
@@ -230,7 +275,7 @@ QUIRKS: tuple[Quirk, ...] = (
     Quirk(
         "exzarr-big-endian",
         3,
-        lambda d: [p for p, name, c in codecs(d) if name == "bytes" and c.get("endian") == "big"],
+        lambda d: matching(d, lambda name, c: name == "bytes" and c.get("endian") == "big"),
         "the metadata say big, the bytes are little-endian",
         'write "endian": "little"',
         "exzarr",
@@ -248,20 +293,17 @@ QUIRKS: tuple[Quirk, ...] = (
 )
 
 
-WRITERS = tuple(sorted({quirk.writer for quirk in QUIRKS if quirk.writer is not None}))
-
-
-_OF_SEVERAL_BYTES = re.compile(
-    r"(u?int|float|complex|complex_float)(16|32|64|128)|bfloat16|(numpy\.)?(datetime|timedelta)64|fixed_length_utf32|struct(ured)?"
+# rows that one document cannot show: each says of it what the other excludes, and why
+CONTRADICTIONS: tuple[tuple[str, str, str], ...] = (
+    ("v3-irregular", "exzarr-shards", "chunks of several sizes cannot be counted by shards, which have one size"),
+    *(
+        ("v2-v3-document", quirk.id, "a document is of v3, or has the members of v2")
+        for quirk in QUIRKS
+        if quirk.zarr_format == 2 and quirk.id != "v2-v3-document"
+    ),
 )
 
-
-def _bytes_without_endian(document: Document) -> list[str]:
-    kind = document.get("data_type")
-    name = kind.get("name") if isinstance(kind, dict) else kind
-    if not isinstance(name, str) or not _OF_SEVERAL_BYTES.fullmatch(name):
-        return []
-    return [place for place, name, c in codecs(document) if name == "bytes" and "endian" not in c]
+WRITERS = tuple(sorted({quirk.writer for quirk in QUIRKS if quirk.writer is not None}))
 
 
 class Reading(NamedTuple):
@@ -292,17 +334,46 @@ def found_quirks(document: Document, zarr_format: int, writer: str | None = None
 
 
 def read_as_meant(document: Document, zarr_format: int, reading: Reading = TOLERANT) -> Document:
-    """Return the document that says what is meant; raise `MetadataError` under ``strict`` for each quirk it shows."""
+    """Return the document that says what is meant.
+
+    Raises `MetadataError` under ``strict`` for each quirk it shows, and for rows that contradict each other;
+    `UnsupportedError` for what the writer left unreadable.
+    """
     if reading.strict:
         _refuse_quirks(document, zarr_format)
-    for quirk in _REWRITING:  # few rows: this runs for every array of a group
-        if quirk.zarr_format == zarr_format and quirk.writer in (None, reading.writer) and quirk.places(document):
-            assert quirk.rewrite is not None
-            document = quirk.rewrite(document)
+    for quirk in _ACTING:  # few rows: this runs for every array of a group
+        if quirk.zarr_format == zarr_format and quirk.writer in (None, reading.writer):
+            places = quirk.places(document)
+            if places:
+                _refuse_contradiction(document, quirk, places, reading.writer)
+                document = _as_meant(document, quirk, places)
     return document
 
 
-_REWRITING = tuple(quirk for quirk in QUIRKS if quirk.rewrite is not None)
+# the rows by which documents are rewritten or refused, not only told of
+_ACTING = tuple(quirk for quirk in QUIRKS if quirk.rewrite is not None or not quirk.readable)
+
+
+def _as_meant(document: Document, quirk: Quirk, places: list[str]) -> Document:
+    if not quirk.readable:
+        raise UnsupportedError(quirk.means, where=", ".join(places), hint=quirk.fix)
+    return document if quirk.rewrite is None else quirk.rewrite(document)
+
+
+def _refuse_contradiction(document: Document, quirk: Quirk, places: list[str], writer: str | None) -> None:
+    """Raise `MetadataError` where ``document`` shows another row that ``quirk`` excludes, naming both."""
+    others = {row.id: row for row in QUIRKS if row.writer in (None, writer)}
+    for first, second, why in CONTRADICTIONS:
+        if quirk.id not in (first, second):
+            continue
+        other = others.get(second if quirk.id == first else first)
+        found = [] if other is None else other.places(document)
+        if other is not None and found:
+            raise MetadataError(
+                f"the quirks {quirk.id!r} and {other.id!r} contradict each other: {why}",
+                problems=[(places[0], quirk.means), (found[0], other.means)],
+                hint="mend the document so that it says one of the two",
+            )
 
 
 def _refuse_quirks(document: Document, zarr_format: int) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from .compat import QUIRKS, found_quirks
+from .compat import QUIRKS, Quirk, found_quirks
 from .consolidated_state import restorable
 from .doctor_facts import Facts
 from .doctor_findings import Finding, Mend, found
-from .doctor_mending import array_mend, member, quirk_mend, restored, written_fill
+from .doctor_mending import array_mend, member, mended_before, quirk_mend, restored, written_fill
 from .doctor_questions import fill_is_wrong
 from .doctor_readers import Forecast
 from .doctor_rules import READS, REFUSES, TS_V2_FILLS, TS_V3_FILLS
@@ -43,8 +43,9 @@ def check_array(facts: Facts, inventory: Inventory) -> Iterator[Finding]:
     if facts.error is not None:
         yield from _refused(facts, facts.error)
         return
-    yield from _quirks(facts)
-    yield from _fill_values(facts)
+    fills = list(_fill_values(facts))
+    yield from _quirks(facts, {"v3-missing-node-type", *(f"v{n}-fill-value-spelling" for n in (2, 3) if fills)})
+    yield from fills
     yield from _byte_order(facts)
     if facts.conflict:
         yield found("dimensions-conflict", facts.where, facts.conflict)
@@ -87,12 +88,20 @@ def check_group(path: str, documents: Documents, inventory: Inventory) -> Iterat
         yield from _format_number(f"/{path}", path, own, 3)
     if ZGROUP in documents and documents[ZGROUP].content is not None:
         yield from _format_number(f"/{path}", path, documents[ZGROUP], 2)
-    if ZGROUP in documents and own is not None:
+    if ZGROUP in documents and own is not None and _differ(path, documents, inventory):
         yield found("two-documents", f"/{path}", f"{ZARR_JSON} and {ZGROUP} lie in one folder; {ZARR_JSON} is read")
-    elif ZGROUP in documents:
+    elif ZGROUP in documents and own is None:
         below = [p for p, d in inventory.nodes.items() if p != path and p.startswith(prefix) and ZARR_JSON in d]
         if below:
             yield found("group-of-other-version", f"/{path}", f"{len(below)} v3 member(s), the first is /{below[0]}")
+
+
+def _differ(path: str, documents: Documents, inventory: Inventory) -> bool:
+    """Return whether readers of one version see another group than those of the other: a bare .zgroup is for ExZarr."""
+    prefix = f"{path}/" if path else ""
+    bare = documents[ZGROUP].content == {"zarr_format": 2} and ZATTRS not in documents
+    members = [d for p, d in inventory.nodes.items() if p != path and p.startswith(prefix)]
+    return not bare or any(ZARR_JSON not in member for member in members)
 
 
 def _format_number(place: str, path: str, document: Document, expected: int) -> Iterator[Finding]:
@@ -127,6 +136,11 @@ def _refused(facts: Facts, error: XzarrError) -> Iterator[Finding]:
     if isinstance(error, MetadataError):
         yield from _wrong(facts, error)
         return
+    unreadable = [(q, places) for q, places in _shown(facts) if not q.readable]
+    for quirk, places in unreadable:
+        yield found(quirk.id, facts.where, f"{', '.join(places)}: {quirk.means}")
+    if unreadable:
+        return
     what = error.what
     hint = error.hint
     if "needs the package" in what:
@@ -146,17 +160,23 @@ def _wrong(facts: Facts, error: MetadataError) -> Iterator[Finding]:
     if facts.document.get("zarr_format") != expected and not (facts.v2 and "data_type" in facts.document):
         yield from _format_number(facts.where, facts.path, facts.documents[facts.name], expected)
         return
-    problems = error.problems or (("", error.what),)
-    what = "; ".join(f"{place} {problem}".strip() for place, problem in problems)
+    what = "; ".join([error.what, *(f"{place} {problem}" for place, problem in error.problems)])
     yield found("document-wrong", facts.where, what)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
-def _quirks(facts: Facts) -> Iterator[Finding]:
+def _shown(facts: Facts) -> list[tuple[Quirk, list[str]]]:
+    return found_quirks(facts.document, 2 if facts.v2 else 3, facts.quirks)
+
+
+def _quirks(facts: Facts, told: set[str]) -> Iterator[Finding]:
+    """Yield the rows that the document shows, but for those that other findings tell of."""
     zarr_format = 2 if facts.v2 else 3
-    for quirk, places in found_quirks(facts.document, zarr_format, facts.quirks):
+    for quirk, places in _shown(facts):
+        if quirk.id in told or mended_before(facts, quirk.id):
+            continue
         if quirk.id.startswith("v2-missing") and "data_type" in facts.document:
             continue  # a v3 document under the v2 name
         if quirk.writer is None or _matters(facts, quirk.id):
@@ -172,7 +192,8 @@ def _quirks(facts: Facts) -> Iterator[Finding]:
                 places = quirk.places(facts.document)
                 if places:
                     what = f"{', '.join(places)}: ExZarr seems to have written this, and means: {quirk.means}"
-                    yield found(quirk.id, facts.where, what, fix='open with quirks="exzarr" (here: --quirks exzarr)')
+                    fix = 'open with quirks="exzarr" (here: --quirks exzarr)' if quirk.readable else ""
+                    yield found(quirk.id, facts.where, what, fix=fix)
 
 
 def _matters(facts: Facts, quirk: str) -> bool:

@@ -311,7 +311,8 @@ def _chains(codecs: JSON, place: str, role: str) -> Iterator[ChainAt]:
     for one in found:
         if one.name == "sharding_indexed" and one.configuration is not None:
             below = f"{one.place}.configuration"
-            yield from _chains(one.configuration.get("codecs"), f"{below}.codecs", "inner")
+            if "codecs" in one.configuration:
+                yield from _chains(one.configuration["codecs"], f"{below}.codecs", "inner")
             if one.configuration.get("index_codecs") is not None:
                 yield from _chains(one.configuration.get("index_codecs"), f"{below}.index_codecs", "index")
 

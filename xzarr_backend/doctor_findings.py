@@ -64,9 +64,9 @@ _OWN = (
     Kind("byte-order-suspect", WARNING, 3, "The values look as if the byte order were wrong", "Read as the metadata say, the numbers are wild; read in the other byte order, they are close together.", "compare with the source; if it is so, change the byte order in the metadata"),
     Kind("fill-value-null", WARNING, 3, "Chunks are missing and the fill value is null", "Null says that the content is undefined: most readers return zeros, zarr-python 2 whatever memory held.", "write the fill value that is meant", True),
     Kind("fill-value-spelling", WARNING, 3, "The fill value is written in a way that others refuse", "The value is clear, its form is not that of the specification.", "write it in the form of the specification", True),
-    Kind("missing-chunks", WARNING, 3, "Some chunks are missing", "Most chunks of the grid are stored. Those that are not read as the fill value, which hides an incomplete copy.", "compare with the source; nothing is wrong if these chunks hold nothing but the fill value"),
     Kind("dimensions-conflict", NOTE, 3, "A dimension has several sizes in one group", "xarray needs one size for each dimension name of a group.", "rename the dimensions, or open fewer variables (keep_variables=)"),
     Kind("stale-consolidated", WARNING, 3, "The consolidated metadata differ from the members' own documents", "Somebody changed a member without consolidating again; readers see what was true before.", "consolidate again (xzarr consolidate)", True),
+    Kind("missing-chunks", WARNING, 3, "Some chunks are missing", "Most chunks of the grid are stored. Those that are not read as the fill value, which hides an incomplete copy.", "compare with the source; nothing is wrong if these chunks hold nothing but the fill value"),
     Kind("attributes-not-json", WARNING, 1, "The attributes are cut short or no JSON", "Units, names of dimensions and conventions are lost with them.", "take .zattrs from a copy; --fix restores it where consolidated metadata still hold it", True),
     Kind("two-documents", WARNING, 1, "Documents of both versions in one folder", "Readers differ in which one they take.", "delete the one that is out of date"),
     Kind("group-undeclared", WARNING, 1, "Arrays without a group above them", "Readers that ask for .zgroup do not see the members.", "write the group's document", True),
@@ -94,10 +94,10 @@ def _quirk_kinds() -> list[Kind]:
     return [
         Kind(
             quirk.id,
-            WARNING,
+            WARNING if quirk.readable else ERROR,
             3 if quirk.writer else 1,
             f"The metadata are not what {'the bytes say' if quirk.writer else 'the specification demands'}",
-            f"Read here as: {quirk.means}."
+            f"{'Read here as' if quirk.readable else 'Refused with the option'}: {quirk.means}."
             + (" Neither metadata nor bytes tell, only the knowledge of the writer." if quirk.writer else ""),
             quirk.fix or "convert the store",
             quirk.id in mended,
@@ -114,8 +114,16 @@ QUIRK_MENDS = (
     "v2-missing-order",
     "v2-missing-fill-value",
     "v2-missing-compressor",
+    "v2-missing-filters",
+    "v2-fill-value-spelling",
+    "v2-bare-numbers",
+    "v3-fill-value-spelling",
+    "v3-bare-numbers",
+    "v3-null-members",
+    "v3-missing-node-type",
     "v3-no-codecs",
     "v3-no-serializer",
+    "v3-codec-order",
     "v3-null-fill-value",
     "v3-endian",
     "v3-bytes-without-endian",
@@ -130,7 +138,14 @@ QUIRK_MENDS = (
     "exzarr-big-endian",
 )
 
-FINDINGS: dict[str, Kind] = {kind.id: kind for kind in (*_OWN, *_quirk_kinds())}
+
+def _ordered() -> list[Kind]:
+    """Return all kinds in the order of their importance: quirks of documents before what only costs time or space."""
+    first = next(place for place, kind in enumerate(_OWN) if kind.id == "chunks-outside-grid")
+    return [*_OWN[:first], *_quirk_kinds(), *_OWN[first:]]
+
+
+FINDINGS: dict[str, Kind] = {kind.id: kind for kind in _ordered()}
 _SEVERITIES = (ERROR, WARNING, NOTE)
 _RANK = {name: place for place, name in enumerate(FINDINGS)}
 

@@ -1,7 +1,7 @@
 """Mending metadata: the changes that findings offer, and how they are stored.
 
-Imports doctor_facts, doctor_findings, consolidating and the rows below. Invariant: only metadata documents change, each
-in one step, and what was there before is kept beside it under a name that no node has.
+Imports doctor_facts, doctor_findings, compat, consolidating and the rows below. Invariant: only metadata documents
+change, each in one step, and what was there before is kept beside it under a name that no node has.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .compat import SERIALIZERS
 from .consolidating import clean, consolidate
 from .doctor_facts import Facts
 from .doctor_findings import Change, Finding, Mend
@@ -16,6 +17,7 @@ from .doctor_questions_v3 import long_size
 from .errors import XzarrError
 from .formats.documents import parse_json
 from .inventory import COPY, Documents
+from .quirk_documents import OF_BYTES, null_members
 from .spec import JSON
 from .stored_documents import store_document
 from .stores.base import Store
@@ -55,20 +57,33 @@ def _v2_codecs(change: Callable[[dict[str, JSON]], dict[str, JSON] | None]) -> C
 def _v3_codecs(change: Callable[[str, Any], JSON]) -> Change:
     """Return the change of every codec of a chain, given its name and itself; None removes one."""
 
-    def each(codecs: list[JSON]) -> list[JSON]:
-        names = [c if isinstance(c, str) else c.get("name") for c in codecs]
-        changed = [change(name, codec) for name, codec in zip(names, codecs, strict=True)]
-        return [_inside(codec) for codec in changed if codec is not None]
+    def each(chain: list[JSON]) -> list[JSON]:
+        changed = [change(_name(codec), codec) for codec in chain]
+        return [codec for codec in changed if codec is not None]
+
+    return _v3_chains(each)
+
+
+def _v3_chains(change: Callable[[list[JSON]], list[JSON]]) -> Change:
+    """Return the change of every chain of codecs: that of the array, and those of shards and their indexes."""
+
+    def each(chain: list[JSON]) -> list[JSON]:
+        return [_inside(codec) for codec in change(chain)]
 
     def _inside(codec: JSON) -> JSON:
-        if not isinstance(codec, dict) or codec.get("name") != "sharding_indexed":
+        configuration = codec.get("configuration") if _name(codec) == "sharding_indexed" else None
+        if not isinstance(configuration, dict):
             return codec
-        inner = codec.get("configuration", {}).get("codecs")
-        if not isinstance(inner, list):
-            return codec
-        return {**codec, "configuration": {**codec["configuration"], "codecs": each(inner)}}
+        chains = {name: configuration.get(name) for name in ("codecs", "index_codecs")}
+        changed = {name: each(chain) for name, chain in chains.items() if isinstance(chain, list)}
+        return {**codec, "configuration": {**configuration, **changed}}
 
     return lambda document: {**document, "codecs": each(document.get("codecs") or [])}
+
+
+def _name(codec: JSON) -> str:
+    found = codec.get("name") if isinstance(codec, dict) else codec
+    return found if isinstance(found, str) else ""
 
 
 def _renamed(names: dict[str, str]) -> Callable[[str, Any], JSON]:
@@ -109,12 +124,20 @@ def _prefixed(facts: Facts) -> Change | None:
     return None if long_size(facts) or facts.sample is None else _v3_codecs(_renamed(names))
 
 
-def _with_serializer(document: dict[str, JSON]) -> dict[str, JSON]:
+def _with_serializer(chain: list[JSON]) -> list[JSON]:
     """Put ``bytes`` in front of the first codec of bytes, where old writers left it out."""
-    codecs = document.get("codecs") or []
-    names = [c if isinstance(c, str) else c.get("name") for c in codecs]
-    at = next((i for i, name in enumerate(names) if name != "transpose"), len(codecs))
-    return {**document, "codecs": [*codecs[:at], LITTLE, *codecs[at:]]}
+    names = [_name(codec) for codec in chain]
+    if any(name in SERIALIZERS for name in names):
+        return chain
+    at = next((i for i, name in enumerate(names) if name != "transpose"), len(chain))
+    return [*chain[:at], LITTLE, *chain[at:]]
+
+
+def _in_order(chain: list[JSON]) -> list[JSON]:
+    """Put the codecs of bytes behind the array->bytes codec."""
+    at = next((at for at, codec in enumerate(chain) if _name(codec) in SERIALIZERS), 0)
+    early = [codec for codec in chain[:at] if _name(codec) in OF_BYTES]
+    return [*(codec for codec in chain[:at] if codec not in early), *chain[at : at + 1], *early, *chain[at + 1 :]]
 
 
 def _written_fill(facts: Facts) -> Change | None:
@@ -124,6 +147,11 @@ def _written_fill(facts: Facts) -> Change | None:
     dtype = array.spec.dtype
     value = array.spec.fill_value
     return member("fill_value", dtype.format_fill(dtype.zero if value is None else value, 2 if facts.v2 else 3))
+
+
+def _without_null_members(document: dict[str, JSON]) -> dict[str, JSON]:
+    null = null_members(document)
+    return {name: value for name, value in document.items() if name not in null}
 
 
 def _time_type(facts: Facts) -> Change:
@@ -143,8 +171,16 @@ QUIRK_CHANGES: dict[str, Callable[[Facts], Change | None]] = {
     "v2-missing-order": lambda f: member("order", "C"),
     "v2-missing-fill-value": lambda f: member("fill_value", None),
     "v2-missing-compressor": lambda f: member("compressor", None),
+    "v2-missing-filters": lambda f: member("filters", None),
+    "v2-fill-value-spelling": _written_fill,
+    "v2-bare-numbers": lambda f: clean,
+    "v3-fill-value-spelling": _written_fill,
+    "v3-bare-numbers": lambda f: clean,
+    "v3-null-members": lambda f: _without_null_members,
+    "v3-missing-node-type": lambda f: member("node_type", "array"),
     "v3-no-codecs": lambda f: member("codecs", [LITTLE]),
-    "v3-no-serializer": lambda f: _with_serializer,
+    "v3-no-serializer": lambda f: _v3_chains(_with_serializer),
+    "v3-codec-order": lambda f: _v3_chains(_in_order),
     "v3-null-fill-value": _written_fill,
     "v3-endian": lambda f: _v3_codecs(_renamed({"endian": "bytes"})),
     "v3-bytes-without-endian": lambda f: _v3_codecs(_with_endian),
@@ -167,6 +203,23 @@ def quirk_mend(facts: Facts, quirk: str) -> tuple[Mend, ...]:
     make = QUIRK_CHANGES.get(quirk)
     change = make(facts) if make is not None and facts.own else None
     return () if change is None else (array_mend(facts, change),)
+
+
+def mended_before(facts: Facts, quirk: str) -> bool:
+    """Return whether the document is what the mend of a quirk made of the copy beside it.
+
+    Not every mended document tells: one that has the inverse of a scale looks as before, and must not be turned back.
+    """
+    if quirk != "exzarr-fixedscaleoffset" or not facts.own:
+        return False
+    copy = facts.store.get(f"{array_mend(facts, _v2_codecs(_inverse_scale)).key}{COPY}")
+    if copy is None:
+        return False
+    try:
+        before = parse_json(copy, facts.name)
+    except XzarrError:
+        return False
+    return bool(_v2_codecs(_inverse_scale)(before)["filters"] == facts.document.get("filters"))
 
 
 def written_fill(facts: Facts) -> Change | None:

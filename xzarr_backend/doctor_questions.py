@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from .doctor_facts import Facts
 from .errors import MetadataError
+from .inventory import ZATTRS
 from .spec import JSON
 
 Question = Callable[[Facts], str]
@@ -190,7 +192,7 @@ def fill_kind(f: Facts) -> str:
 
 def is_integer(value: Any) -> bool:
     """Whether a JSON value is a whole number, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
+    return is_number(value) and math.isfinite(value) and value == int(value)
 
 
 def in_range(value: Any, f: Facts) -> bool:
@@ -218,6 +220,14 @@ def is_number_text(value: Any) -> bool:
     return True
 
 
+def lenient_base64(value: Any) -> int | None:
+    """Return how many bytes Python makes of text as base64, passing over other letters; None: it fails."""
+    try:
+        return len(base64.b64decode(value)) if isinstance(value, str) else None
+    except (binascii.Error, ValueError):
+        return None
+
+
 def is_base64(value: Any, nbytes: int | None = None) -> bool:
     """Whether a JSON value is base64 text, of ``nbytes`` where given."""
     try:
@@ -233,8 +243,46 @@ def is_pair(value: Any) -> bool:
 
 
 def wrong_metadata(f: Facts) -> str:
-    """Metadata that break the specification in a way that nobody reads."""
+    """Metadata that break the specification in a way that nobody reads, other than by their fill value."""
     error = f.error
     if not isinstance(error, MetadataError):
         return ""
-    return f"{error.problems[0][0]} {error.problems[0][1]}" if error.problems else error.what
+    others = [(place, problem) for place, problem in error.problems if place != "fill_value"]
+    if error.problems:
+        return f"{others[0][0]} {others[0][1]}" if others else ""
+    return error.what
+
+
+def wrong_fill(f: Facts) -> str:
+    """A fill value that is none of the data type."""
+    problems = f.error.problems if isinstance(f.error, MetadataError) else ()
+    return next((f"fill_value {problem}" for place, problem in problems if place == "fill_value"), "")
+
+
+def member_is_no(name: str, kind: type) -> Question:
+    """A member that is there and of another kind than ``kind``, such as a number that is no whole one."""
+    return member_is(name, lambda value: not isinstance(value, kind))
+
+
+def attributes_broken(f: Facts) -> str:
+    """Attributes of v2 that cannot be read."""
+    document = f.documents.get(ZATTRS)
+    return document.problem if document is not None and document.content is None else ""
+
+
+def order_of_one_byte(f: Facts) -> str:
+    """A v2 number of several bytes without a byte order."""
+    several = f.kind and f.kind in "iufc" and f.numpy is not None and f.numpy.itemsize > 1
+    return f"dtype {f.dtype!r}" if several and str(f.dtype).startswith("|") else ""
+
+
+def odd_filter(f: Facts) -> str:
+    """An entry among the filters that is no object."""
+    filters = f.document.get("filters")
+    wrong = [codec for codec in filters if not isinstance(codec, dict)] if isinstance(filters, list) else []
+    return f"filters: {wrong[0]!r:.60}" if wrong else ""
+
+
+def level_outside(codec: str, member: str, low: int, high: int) -> Question:
+    """A v2 codec with a level beyond what its reader takes, or with none that is a number."""
+    return option_is(codec, member, lambda v: isinstance(v, int) and not low <= v <= high)

@@ -12,7 +12,7 @@ from typing import Any
 from .chunk_keys import ChunkKeyEncoding
 from .compat import QUIRKS
 from .doctor_facts import Facts
-from .doctor_questions import Question
+from .doctor_questions import Question, is_base64
 from .formats.v3 import ARRAY_MEMBERS
 
 # --- v3 --------------------------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ def data_type_outside(names: Collection[str]) -> Question:
 
 def plain_type_as_object(f: Facts) -> str:
     """A core data type that is given as an object."""
-    core = ("bool", "int", "uint", "float", "complex")
+    core = ("bool", "int", "uint", "float", "complex", "string")
     return (
         f"data_type {f.dtype!r:.60}" if isinstance(f.dtype, dict) and str(f.dtype.get("name")).startswith(core) else ""
     )
@@ -129,9 +129,77 @@ def no_endian(f: Facts) -> str:
     for chain in f.chains:
         several = chain.role == "index" or (isinstance(f.dtype, str) and not f.dtype.startswith(ONE_BYTE_TYPES))
         for c in chain.codecs:
-            if c.name == "bytes" and several and "endian" not in (c.configuration or {}):
+            if c.name == "bytes" and several and (c.configuration or {}).get("endian") is None:
                 return f"{c.place}: bytes without endian"
     return ""
+
+
+def bytes_first(f: Facts) -> str:
+    """A codec of bytes in front of the array->bytes codec, or one of arrays behind it."""
+    for chain in f.chains:
+        rank = [
+            _POSITIONS.get(c.name, 2 if c.name.removeprefix("numcodecs.") in _OF_BYTES else 0) for c in chain.codecs
+        ]
+        wrong = next((at for at in range(1, len(rank)) if rank[at] < rank[at - 1] and 1 in rank), None)
+        if wrong is not None:
+            return f"{chain.codecs[wrong].place}: {chain.codecs[wrong].name!r} behind {chain.codecs[wrong - 1].name!r}"
+    return ""
+
+
+_POSITIONS = {"bytes": 1, "sharding_indexed": 1, "vlen-utf8": 1, "vlen-bytes": 1, "crc32c": 2}
+_OF_BYTES = frozenset(
+    "gzip zstd blosc zlib bz2 lz4 lzma crc32 crc32c adler32 fletcher32 jenkins_lookup3 shuffle".split()  # noqa: SIM905
+)
+
+
+def extra_in_codec(f: Facts) -> str:
+    """A codec that is given with another member than its name and its configuration."""
+    codecs = f.document.get("codecs")
+    for at, codec in enumerate(codecs if isinstance(codecs, list) else ()):
+        extra = sorted(set(codec) - {"name", "configuration"}) if isinstance(codec, dict) else []
+        if extra:
+            return f"codecs[{at}] with {', '.join(extra)}"
+    return ""
+
+
+def extra_in(name: str, known: Collection[str], *, beside: bool = False) -> Question:
+    """A member in the configuration of the grid or the key encoding that is none of ``known``, or null for it.
+
+    ``beside``: look beside the configuration instead.
+    """
+
+    def ask(f: Facts) -> str:
+        value = f.document.get(name)
+        if not isinstance(value, dict):
+            return ""
+        if beside:
+            extra = sorted(set(value) - {"name", "configuration"})
+        elif value.get("configuration", {}) is None:
+            return f"{name} with the configuration null"
+        else:
+            configuration = value.get("configuration")
+            extra = sorted(set(configuration) - set(known)) if isinstance(configuration, dict) else []
+        return f"{name} with {', '.join(extra)}" if extra else ""
+
+    return ask
+
+
+def raw_fill(f: Facts) -> str:
+    """A fill value of raw bits (r8, r16, ...) that is not base64."""
+    name = f.dtype if isinstance(f.dtype, str) else ""
+    raw = name[:1] == "r" and name[1:].isdigit()
+    return f"fill_value {f.fill!r:.60}" if raw and not is_base64(f.fill, int(name[1:]) // 8) else ""
+
+
+def transposed_shards(f: Facts) -> str:
+    """Inner chunks behind a transpose, which would not divide the shards if these were not transposed."""
+    names = [c.name for c in f.outer]
+    if "transpose" not in names or names[-1:] != ["sharding_indexed"]:
+        return ""
+    inner: Any = (f.outer[-1].configuration or {}).get("chunk_shape")
+    shape = f.document["chunk_grid"]["configuration"]["chunk_shape"]
+    wrong = any(size % part for size, part in zip(shape, inner, strict=True))
+    return f"{inner} in {shape}" if wrong else ""
 
 
 def behind_sharding(f: Facts) -> str:

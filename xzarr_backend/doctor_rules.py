@@ -99,7 +99,7 @@ TS_V2_OPTIONS: dict[str, frozenset[str] | None] = {
     "blosc": _set("cname clevel shuffle blocksize"),
 }  # fmt: skip
 TS_NEEDS = {
-    "gzip": _set("level"), "zstd": _set("level"), "blosc": _set("cname clevel shuffle typesize"),
+    "gzip": _set("level"), "zstd": _set("level"), "blosc": _set("cname clevel shuffle typesize blocksize"),
     "sharding_indexed": _set("chunk_shape codecs index_codecs"),
 }  # fmt: skip
 NUMBERS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"]
@@ -120,7 +120,9 @@ def _width(f: Facts) -> int:
 
 
 def _objects(value: Any, f: Facts) -> bool:
-    return isinstance(value, str) or not ask.object_codec(("vlen-utf8",))(f)
+    """zarr-python 3 makes text of numbers, too."""
+    text = not ask.object_codec(("vlen-utf8",))(f)
+    return isinstance(value, str | bool | int | float) if text else ask.lenient_base64(value) is not None
 
 
 def _whole(value: Any, f: Facts) -> bool:
@@ -133,28 +135,68 @@ def _float_text(value: Any, f: Facts) -> bool:
     return isinstance(value, bool) or ask.is_number(value) or ask.is_number_text(value)
 
 
+def _bits(value: Any, f: Facts) -> bool:
+    """Whether a value is the bits of a float as tensorstore takes them: leading zeros may be left out."""
+    name = str(f.dtype)
+    digits = int("".join(c for c in name if c.isdigit()) or 0) // (4 if not f.v2 else 1) * (1 if not f.v2 else 2)
+    if ask.fill_kind(f) == "c":
+        digits //= 2
+    text = value[2:] if isinstance(value, str) and value.startswith("0x") else ""
+    return 0 < len(text) <= digits and all(c in "0123456789abcdefABCDEF" for c in text)
+
+
+def _real(value: Any, f: Facts) -> bool:
+    return ask.is_number(value) or value in ("NaN", "Infinity", "-Infinity")
+
+
+def _pair(test: Callable[[Any, Facts], bool]) -> Callable[[Any, Facts], bool]:
+    return lambda v, f: ask.is_pair(v) and all(test(part, f) for part in v)
+
+
+def _time(value: Any, f: Facts) -> bool:
+    return value == "NaT" or (isinstance(value, int) and -(2**63) <= value < 2**63)
+
+
+def _whole_records(value: Any, f: Facts) -> bool:
+    nbytes = ask.lenient_base64(value)
+    return bool(nbytes) and not (nbytes or 0) % (_width(f) or 1)
+
+
+def _truth(value: Any, f: Facts) -> bool:
+    return not isinstance(value, list) or len(value) == 1
+
+
+def _base64(value: Any, f: Facts) -> bool:
+    return ask.lenient_base64(value) is not None
+
+
+def _hex(value: Any, f: Facts) -> bool:
+    return isinstance(value, str) and value.startswith("0x") and not len(value) % 2
+
+
+# zarr-python 3 takes whatever Python takes for true or false
 Z3_V2_FILLS = {
-    "i": _whole, "u": _whole, "f": _float_text, "b": lambda v, f: isinstance(v, bool | int | str),
-    "S": lambda v, f: ask.is_base64(v), "V": lambda v, f: ask.is_base64(v), "U": _is_text,
-    "c": lambda v, f: ask.is_pair(v), "record": lambda v, f: ask.is_base64(v), "O": _objects,
-    "M": lambda v, f: v == "NaT" or isinstance(v, int), "m": lambda v, f: v == "NaT" or isinstance(v, int),
+    "i": _whole, "u": _whole, "f": _float_text, "b": _any, "S": _base64, "V": _base64, "U": _is_text,
+    "c": lambda v, f: ask.is_pair(v), "record": lambda v, f: v == {} or _whole_records(v, f),
+    "O": _objects, "M": _time, "m": _time,
 }  # fmt: skip
 Z3_V3_FILLS = {
-    "i": _whole, "u": _whole, "b": lambda v, f: isinstance(v, bool | int),
-    "f": lambda v, f: _float_text(v, f) or (isinstance(v, str) and v.startswith("0x")),
-    "c": lambda v, f: ask.is_pair(v), "string": lambda v, f: v is not None, "bytes": _is_text,
-    "variable_length_bytes": _is_text,
+    "i": _whole, "u": _whole, "b": _truth, "f": lambda v, f: _float_text(v, f) or _hex(v, f),
+    "c": _pair(lambda v, f: _real(v, f) or _hex(v, f)), "string": lambda v, f: isinstance(v, str | int | float), "bytes": _is_text,
+    "variable_length_bytes": _is_text, "numpy.datetime64": _time, "numpy.timedelta64": _time,
+    "fixed_length_utf32": _is_text, "null_terminated_bytes": _base64, "raw_bytes": _base64,
 }  # fmt: skip
 TS_V2_FILLS = {
     "i": lambda v, f: ask.is_integer(v) and ask.in_range(v, f), "u": lambda v, f: ask.is_integer(v) and ask.in_range(v, f),
-    "f": lambda v, f: ask.is_number(v) or (isinstance(v, str) and v != "nan"), "b": lambda v, f: isinstance(v, bool),
+    "f": lambda v, f: _real(v, f) or _bits(v, f) or (ask.is_number_text(v) and v.strip("+-")[:1] in "0123456789."),
+    "b": lambda v, f: isinstance(v, bool),
     "S": lambda v, f: ask.is_base64(v, _width(f)), "V": lambda v, f: ask.is_base64(v, _width(f)),
     "c": lambda v, f: ask.is_pair(v) or ask.is_base64(v, _width(f)), "record": lambda v, f: ask.is_base64(v, _width(f)),
 }  # fmt: skip
 TS_V3_FILLS = {
     "i": lambda v, f: ask.is_integer(v) and ask.in_range(v, f), "u": lambda v, f: ask.is_integer(v) and ask.in_range(v, f),
-    "f": lambda v, f: ask.is_number(v) or v in ("NaN", "Infinity", "-Infinity") or str(v).startswith("0x"),
-    "b": lambda v, f: isinstance(v, bool), "c": lambda v, f: ask.is_pair(v),
+    "f": lambda v, f: _real(v, f) or _bits(v, f), "b": lambda v, f: isinstance(v, bool),
+    "c": _pair(lambda v, f: _real(v, f) or _bits(v, f)),
 }  # fmt: skip
 Z2_FILLS = {
     "c": lambda v, f: ask.is_pair(v), "V": lambda v, f: isinstance(v, str), "record": lambda v, f: isinstance(v, str),
@@ -197,6 +239,18 @@ RULES: tuple[Rule, ...] = (
     Rule((TS,), REFUSES, "needs attributes to be an object, or not there", ask.v3(ask.member_is("attributes", lambda v: v is None))),
     Rule((TS,), REFUSES, "needs different names of dimensions", ask.v3(ask3.duplicate_names)),
     Rule(ALL, REFUSES, "the metadata are wrong", ask.wrong_metadata),
+    Rule((EXZARR, ZARRS, GDAL), REFUSES, "the metadata are wrong", ask.wrong_fill),
+    Rule(Z3, REFUSES, "cannot read the attributes", ask.v2(ask.attributes_broken)),
+    Rule((Z34,), REFUSES, "needs zarr_format as a whole number", ask.member_is_no("zarr_format", int)),
+    Rule(STRICT, REFUSES, 'needs node_type "array"', ask.v3(ask.member_is("node_type", lambda v: v != "array"))),
+    Rule((TS,), REFUSES, "needs storage_transformers to be a list, or not there", ask.v3(ask.member_is_no("storage_transformers", list))),
+    Rule(STRICT, REFUSES, "refuses members that the key encoding does not have", ask.v3(ask3.extra_in("chunk_key_encoding", ("separator",)))),
+    Rule((TS,), REFUSES, "refuses members beside the configuration", ask.v3(ask.any_of(ask3.extra_in_codec, ask3.extra_in("chunk_key_encoding", (), beside=True), ask3.extra_in("chunk_grid", (), beside=True)))),
+    Rule((Z31, TS), REFUSES, "refuses members that the grid does not have", ask.v3(lambda f: "" if ask3.grid_is_not("regular")(f) else ask3.extra_in("chunk_grid", ("chunk_shape",))(f))),
+    Rule((TS,), REFUSES, "knows at most 32 dimensions", lambda f: f"{f.rank} dimensions" if f.rank > 32 else ""),
+    Rule((TS,), REFUSES, "needs chunk lengths from 1", ask.v2(ask.member_is("chunks", lambda v: isinstance(v, list) and 0 in v))),
+    Rule(STRICT, REFUSES, "needs a byte order for numbers of several bytes", ask.v2(ask.order_of_one_byte)),
+    Rule(STRICT, REFUSES, "needs filters as objects", ask.v2(ask.odd_filter)),
     # data types of v2
     Rule((*PYTHON, EXZARR, GDAL), REFUSES, "does not know the data type", ask.v2(ask.unknown_to_numpy)),
     Rule((Z31,), REFUSES, "refuses a byte order on elements of one byte", ask.v2(ask.dtype_is("<u1", ">u1", "<i1", ">i1", "<b1", ">b1"))),
@@ -220,6 +274,8 @@ RULES: tuple[Rule, ...] = (
     Rule((TS,), REFUSES, "does not know the codec", ask.v2(ask.unknown_id(TS_V2_OPTIONS))),
     Rule((TS,), REFUSES, "refuses members that the codec does not have", ask.v2(ask.unknown_option(TS_V2_OPTIONS))),
     Rule((TS,), REFUSES, "takes levels from 0 to 9 only", ask.v2(ask.option_is("zlib", "level", lambda v: v not in range(10)))),
+    Rule((TS,), REFUSES, "takes levels within bounds only", ask.v2(ask.any_of(ask.level_outside("gzip", "level", 0, 9), ask.level_outside("bz2", "level", 1, 9), ask.level_outside("zstd", "level", -131072, 22), ask.level_outside("blosc", "clevel", 0, 9)))),
+    Rule((TS,), REFUSES, "needs numbers and a name in blosc", ask.v2(ask.any_of(ask.option_is("blosc", "shuffle", lambda v: v not in (-1, 0, 1, 2)), ask.option_is("blosc", "blocksize", lambda v: not isinstance(v, int)), ask.option_is("blosc", "cname", lambda v: not isinstance(v, str))))),
     # fill values
     Rule((Z2,), REFUSES, "cannot decode the fill value", ask.v2(ask.fill_is_wrong(Z2_FILLS))),
     Rule(Z3, REFUSES, "refuses the way the fill value is written", ask.v2(ask.fill_is_wrong(Z3_V2_FILLS))),
@@ -230,7 +286,8 @@ RULES: tuple[Rule, ...] = (
     # data types of v3
     Rule((Z31,), REFUSES, "does not know the data type", ask.v3(ask3.data_type_outside(Z3_TYPES))),
     Rule((Z34,), REFUSES, "does not know the data type", ask.v3(ask3.data_type_outside(Z3_TYPES | {"struct"}))),
-    Rule(Z3, REFUSES, "needs core data types as strings", ask.v3(ask3.plain_type_as_object)),
+    Rule(STRICT, REFUSES, "needs core data types as strings", ask.v3(ask3.plain_type_as_object)),
+    Rule((TS,), REFUSES, "needs base64 as the fill value of raw bits", ask.v3(ask3.raw_fill)),
     Rule((TS,), REFUSES, "does not know the data type", ask.v3(ask3.data_type_outside(TS_TYPES))),
     Rule((TS,), MISREADS, "returns raw bytes with one dimension more", ask.v3(lambda f: ask3.data_type_outside(CORE_TYPES)(f) if "raw" in ask.fill_kind(f) or ask.fill_kind(f)[:1] == "r" else "")),
     # codecs of v3
@@ -239,13 +296,21 @@ RULES: tuple[Rule, ...] = (
     Rule((Z34,), REFUSES, "does not know the codec", ask.v3(ask3.codec_outside(Z3_CODECS | {"scale_offset", "cast_value"}))),
     Rule((Z34,), REFUSES, "needs the package cast-value-rs", ask.v3(ask3.codec_is("cast_value"))),
     Rule((TS,), REFUSES, "does not know the codec", ask.v3(ask3.codec_outside(set(CODEC_OPTIONS) - {"vlen-utf8"}))),
-    Rule(STRICT, REFUSES, "refuses members that the codec does not have", ask.v3(ask3.codec_option_outside(CODEC_OPTIONS))),
+    Rule(Z3, REFUSES, "refuses members that the codec does not have", ask.v3(ask3.codec_option_outside({name: known for name, known in CODEC_OPTIONS.items() if name != "crc32c"}))),
+    Rule((TS,), REFUSES, "refuses members that the codec does not have", ask.v3(ask3.codec_option_outside(CODEC_OPTIONS))),
+    Rule(Z3, REFUSES, "numcodecs refuses members that the codec does not have", ask.v3(ask3.codec_option_outside({f"numcodecs.{name}": known for name, known in NUMCODECS.items() if known is not None}))),
+    Rule(STRICT, REFUSES, "needs codecs of arrays, the array->bytes codec and codecs of bytes in this order", ask.v3(ask3.bytes_first)),
+    Rule(STRICT, REFUSES, "takes levels within bounds only", ask.v3(ask.any_of(ask3.codec_option_is("gzip", "level", lambda v: v not in range(10)), ask3.codec_option_is("zstd", "level", lambda v: not isinstance(v, int) or v > 22)))),
+    Rule((TS,), REFUSES, "takes levels from 0 to 9 only", ask.v3(ask3.codec_option_is("blosc", "clevel", lambda v: v not in range(10)))),
+    Rule(STRICT, REFUSES, "needs sizes as numbers in blosc", ask.v3(ask.any_of(ask3.codec_option_is("blosc", "typesize", lambda v: v == 0), ask3.codec_option_is("blosc", "blocksize", lambda v: not isinstance(v, int))))),
     Rule(STRICT, REFUSES, "needs the codec's configuration", ask.v3(ask3.no_configuration("gzip", "zstd", "blosc", "transpose", "sharding_indexed"))),
     Rule(STRICT, REFUSES, "needs the name of blosc's shuffle", ask.v3(ask3.codec_option_is("blosc", "shuffle", lambda v: not isinstance(v, str)))),
     Rule((TS,), REFUSES, "needs members of the codec", ask.v3(ask3.codec_option_missing(TS_NEEDS))),
     Rule((TS,), REFUSES, "needs a number for blosc's typesize", ask.v3(ask3.codec_option_is("blosc", "typesize", lambda v: not isinstance(v, int)))),
     Rule((Z34, TS), REFUSES, "needs the byte order of elements of several bytes", ask.v3(ask3.no_endian)),
+    Rule((Z31,), REFUSES, "refuses null for the byte order", ask.v3(ask3.codec_option_is("bytes", "endian", lambda v: v is None))),
     Rule(Z3, REFUSES, "needs the permutation of transpose as a list", ask.v3(ask3.codec_option_is("transpose", "order", lambda v: not isinstance(v, list)))),
+    Rule(Z3, REFUSES, "compares inner chunks with shards that are not transposed", ask.v3(ask3.transposed_shards)),
     Rule((TS,), REFUSES, "allows no codec behind sharding_indexed", ask.v3(ask3.behind_sharding)),
     # grids and keys of v3
     Rule((Z31, TS, GDAL), REFUSES, "knows regular chunk grids only", ask.v3(ask3.grid_is_not("regular"))),

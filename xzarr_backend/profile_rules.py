@@ -256,7 +256,7 @@ RULES: tuple[Rule, ...] = (
     Rule("filters", _ALL, _filters, "the readers do not know the filter, or ignore it and return other values", _AGAIN),
     Rule("delta", ("exzarr",), _delta, "ExZarr's delta keeps the data type", "write it again with astype equal to dtype"),
     Rule("codecs", ("exzarr",), _pipeline, "ExZarr knows bytes, then gzip, zstd, blosc and crc32c", _AGAIN),
-    Rule("bare-codec", ("exzarr",), _bare, "ExZarr needs codecs as objects", "give each codec as {\"name\": ...}"),
+    Rule("bare-codec", ("exzarr",), _bare, "ExZarr needs codecs as objects", "give each codec as an object with a name"),
     Rule("level", ("portable",), _level, "tensorstore takes levels from 0 to 9", _AGAIN),
     Rule("option", ("portable",), _unknown_option, "tensorstore refuses members that the codec does not have", "remove the member"),
     Rule("fill-value", _ALL, lacks_chunks, "what is not stored cannot be told from the fill value", "store every chunk (write_empty_chunks=True), or use a finite fill value"),

@@ -93,6 +93,9 @@ PROFILES: Mapping[str, Profile] = {
 }
 
 
+OF_DATA = ("data-type", "rank")  # rules about what the data are, which cannot be left out
+
+
 def find_profile(name: Any) -> Profile:
     """Return the row of ``name``; raise `MetadataError` that lists those that exist."""
     if isinstance(name, Profile):
@@ -121,10 +124,10 @@ def refuse_broken(profile: Profile, spec: ArraySpec) -> None:
     broken = broken_rules(profile, Subject(spec.document))
     if broken:
         first = broken[0]
+        chosen = f"leave it out, and the profile chooses (compressor {profile.compressor}, format {profile.formats[0]})"
         raise UnsupportedError(
             f"the profile {profile.name!r} cannot hold {first.what}: {first.reason}",
-            hint=f"leave it out, and the profile chooses (compressor {profile.compressor}, format "
-            f"{profile.formats[0]}); or write without a profile",
+            hint=f"{first.fix if first.rule in OF_DATA else chosen}; or write without a profile",
         )
 
 

@@ -91,8 +91,8 @@ class _Times:
 
     def __call__(self, values: Any) -> Any:
         given = np.asarray(values)
-        found = given.astype(self.dtype)
-        if not _same(found, given) or (self.as_nanoseconds and not _same(found.astype(f"{self.dtype[:2]}[ns]"), given)):
+        found = _in_unit(given, self.dtype)
+        if found is None or (self.as_nanoseconds and not _fits(given, f"{self.dtype[:2]}[ns]")):
             raise RegionError(
                 f"the times of {self.name!r} cannot be stored as {self.dtype} for all readers",
                 hint="round them, or load the data first (.load()), so that a unit can be chosen that fits",
@@ -100,11 +100,35 @@ class _Times:
         return np.asarray(found, order="C").view("i8")
 
 
-def _same(found: Any, given: Any) -> bool:
+@dataclass(frozen=True)
+class InStoredUnit:
+    """Turns times into those of each of ``dtypes`` in turn; raises `RegionError` where one cannot hold them."""
+
+    name: str
+    dtypes: tuple[str, ...]
+
+    def __call__(self, values: Any) -> Any:
+        found = np.asarray(values)
+        for dtype in self.dtypes:
+            found = _in_unit(found, dtype)
+            if found is None:
+                raise RegionError(
+                    f"the times for {self.name!r} are no whole numbers of the unit that the stored ones have, {dtype}",
+                    hint="round them, or write the whole array again",
+                )
+        return found
+
+
+def _in_unit(given: Any, dtype: str) -> Any:
+    """Return times in the unit of ``dtype``; None where that cannot hold all of them exactly."""
     known = ~np.isnat(given)
-    back = found[known].astype(given.dtype)
-    # a unit that overflows wraps around, so that a time changes its side or its distance
-    return bool(np.array_equal(back, given[known]) and np.array_equal(np.isnat(found), ~known))
+    try:
+        found = given.astype(dtype)
+        back = found[known].astype(given.dtype)
+    except OverflowError:  # NumPy 2.5 and later say so; before, a time changes its side or its distance
+        return None
+    same = np.array_equal(back, given[known]) and np.array_equal(np.isnat(found), ~known)
+    return found if same else None
 
 
 def _time_part(name: str, dtype: np.dtype[Any], values: Any, cf: bool) -> Part:
@@ -135,7 +159,7 @@ def _unit(dtype: np.dtype[Any], own: str, count: int, values: Any) -> str:
 
 
 def _fits(values: Any, dtype: str) -> bool:
-    return _same(values.astype(dtype), values)
+    return _in_unit(values, dtype) is not None
 
 
 def _cf_attributes(dtype: np.dtype[Any], unit: str, own: str) -> dict[str, JSON]:

@@ -159,7 +159,10 @@ class _Labels:
                 f"a code stands for none of the {count} labels: they are {np.min(codes)} to {np.max(codes)}",
                 hint="open the store with decode_semantics=False to see the stored codes",
             )
-        return _as_texts(self.labels, self.dtype)[codes] if count else np.empty(np.shape(codes), self.dtype)
+        found = np.empty(np.shape(codes), self.dtype)  # one text taken out alone would lose the data type
+        if count:
+            found[...] = _as_texts(self.labels, self.dtype)[codes]
+        return found
 
 
 def _as_texts(labels: tuple[str, ...], dtype: np.dtype[Any]) -> Any:
@@ -190,37 +193,83 @@ def _hold(labels: Sequence[str], dtype: np.dtype[Any]) -> bool:
 
 @dataclass(frozen=True)
 class _Moments:
+    """Makes times of whole numbers: ``number * step + epoch`` in the unit of ``dtype``; raises `ChunkError`."""
+
     dtype: str
-    epoch: int  # the offset of the epoch, in the unit of ``dtype``
+    step: int
+    epoch: int
 
     def __call__(self, values: Any) -> Any:
-        if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
-            raise ChunkError("a time is a whole number beyond 63 bits", hint="open with decode_semantics=False")
-        found: Any = np.array(values, "i8", copy=True, order="C").view(self.dtype)
-        return found + np.array(self.epoch, f"m{self.dtype[1:]}") if self.epoch else found
+        known = values != NOT_A_TIME if values.dtype.kind == "i" else np.ones(np.shape(values), bool)
+        used = values[known]
+        ends = [int(end) * self.step + self.epoch for end in (used.min(), used.max())] if used.size else []
+        wrong = next((end for end in ends if not NOT_A_TIME < end < 2**63), None)
+        if wrong is not None:  # NumPy would raise, or wrap around, by its version
+            raise ChunkError(
+                f"a stored time is {wrong} in the unit of {self.dtype}, beyond what 64 bits hold",
+                hint="open the store with decode_semantics=False to see the stored numbers",
+            )
+        numbers: Any = np.array(values, "i8", copy=True, order="C")
+        numbers[known] = numbers[known] * self.step + self.epoch
+        return numbers.view(self.dtype)
+
+
+_STEPS = {"m": 60, "h": 3600, "D": 86400}  # seconds in units that xarray does not know
 
 
 def _time(kind: str, unit: str, attributes: Mapping[str, JSON]) -> Meaning | None:
     letter = "M" if kind == "datetime64" else "m"
-    offset = 0
-    if letter == "M":
-        try:
-            epoch = np.datetime64(str(attributes.get("epoch", EPOCH)).removesuffix("Z"))
-            offset = int(epoch.astype(f"M8[{unit}]").view("i8"))
-        except (ValueError, OverflowError):
-            return None
-        if np.isnat(epoch):
-            return None
-    if unit not in UNITS:  # xarray knows none that are coarser than seconds
-        return Meaning(np.dtype(f"{letter}8[s]"), _Coarse(letter, unit, offset))
-    return Meaning(np.dtype(f"{letter}8[{unit}]"), _Moments(f"{letter}8[{unit}]", offset))
+    dtype = f"{letter}8[{unit if unit in UNITS else 's'}]"
+    epoch = _offset_of(attributes.get("epoch", EPOCH), dtype) if letter == "M" else 0
+    return None if epoch is None else Meaning(np.dtype(dtype), _Moments(dtype, _STEPS.get(unit, 1), epoch))
+
+
+_MOMENT = re.compile(  # ISO 8601: a moment, and how far its clock is ahead of UTC
+    r"([0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?)?)?)?)"
+    r"(?:Z|([+-])([0-9]{2})(?::?([0-9]{2}))?)?"
+)
+
+
+def _offset_of(epoch: JSON, dtype: str) -> int | None:
+    """Return an epoch, as ISO 8601 has it, in the unit of ``dtype`` since 1970; None where it cannot be told."""
+    found = _MOMENT.fullmatch(epoch) if isinstance(epoch, str) else None
+    if found is None:
+        return None
+    text, sign, hours, minutes = found.groups("0")
+    ahead = (int(hours) * 60 + int(minutes)) * (-60 if sign == "-" else 60)
+    try:
+        moment = np.datetime64(text)
+        number = moment.astype(dtype)
+        exact = bool(number.astype(moment.dtype) == moment)
+    except (ValueError, OverflowError):
+        return None
+    return int(number.astype("i8")) - ahead * _PER_SECOND[dtype[3:-1]] if exact else None
+
+
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def coarser(stored: str, shown: str) -> Callable[[Any], Any] | None:
+    """Return what makes whole numbers of the unit ``shown`` of those of ``stored``; None where it is not coarser.
+
+    A number between two of them raises `ChunkError` when it is read.
+    """
+    step = _PER_SECOND.get(stored, 0) // _PER_SECOND.get(shown, 1)
+    return _Coarser(step, shown) if step > 1 else None
 
 
 @dataclass(frozen=True)
-class _Coarse:
-    letter: str
+class _Coarser:
+    step: int
     unit: str
-    epoch: int
 
     def __call__(self, values: Any) -> Any:
-        return _Moments(f"{self.letter}8[{self.unit}]", self.epoch)(values).astype(f"{self.letter}8[s]")
+        numbers: Any = np.array(values, "i8", copy=True, order="C")
+        known = numbers != NOT_A_TIME
+        if (numbers[known] % self.step).any():
+            raise ChunkError(
+                f"a stored duration is no whole number of {UNITS[self.unit]}, which the attribute 'dtype' promises",
+                hint="open the store with decode_semantics=False to see the stored numbers",
+            )
+        numbers[known] //= self.step
+        return numbers

@@ -14,8 +14,8 @@ import xarray as xr
 
 from .array import Array
 from .errors import MetadataError, UnsupportedError
-from .semantic_parts import parts_of, with_rank
-from .semantics import FIELD_OF, SEMANTIC, is_scalar
+from .semantic_parts import InStoredUnit, parts_of, with_rank
+from .semantics import FIELD_OF, SEMANTIC, UNITS, is_scalar
 from .xarray_semantics import KEPT, OF_CHUNKS
 from .xarray_values import is_lazy, typed
 
@@ -111,7 +111,10 @@ def _holds_cftime(variable: xr.Variable) -> bool:
 def _is_numbers(variable: xr.Variable) -> bool:
     """Return whether CF conventions store a variable as numbers, so that no other convention is needed."""
     encoding = variable.encoding
-    if any(encoding.get(key) is not None or key in variable.attrs for key in _OF_CF) and variable.dtype.kind in "mMf":
+    given = [key for key in _OF_CF if encoding.get(key) is not None or key in variable.attrs]
+    if variable.dtype.kind in "mM" and given:
+        return True
+    if variable.dtype.kind == "f" and set(given) - {"units"}:  # of a float, units say nothing about its numbers
         return True
     return variable.dtype.kind in "bfmM" and np.dtype(encoding.get("dtype") or "O").kind in "iu"
 
@@ -202,7 +205,7 @@ def _like_stored(name: Hashable, variable: xr.Variable, known: _Known) -> Variab
         parts = []
     found: Variables = {}
     if not parts:
-        found[name] = xr.Variable(variable.dims, variable.data, {}, {})
+        found[name] = xr.Variable(variable.dims, _in_stored_unit(str(name), variable, attributes), {}, {})
     for part in parts:
         encode = _as_labelled(str(name), part.encode, known.arrays.get(f"{name}{part.suffix}", {}))
         found[f"{name}{part.suffix}"] = xr.Variable(
@@ -218,6 +221,22 @@ def _like_stored(name: Hashable, variable: xr.Variable, known: _Known) -> Variab
         if each.ndim == 0 and is_scalar(known.arrays[str(part)], known.shapes[str(part)]):
             found[part] = xr.Variable(known.dims[str(part)], each.data.reshape(1), {}, {})
     return found
+
+
+def _in_stored_unit(name: str, variable: xr.Variable, stored: Mapping[str, Any]) -> Any:
+    """Return the data of ``variable``; times in the unit of the stored numbers, which xarray encodes exactly.
+
+    Durations must also be whole numbers of the unit that those in the store come back in.
+    """
+    if variable.dtype.kind not in "mM":
+        return variable.data
+    names = {f"{variable.dtype.kind}8[{unit}]": name for unit, name in UNITS.items()}
+    shown, units = str(stored.get("dtype")), str(stored.get("units")).partition(" ")[0]
+    dtypes = [f"m8{shown[11:]}"] if variable.dtype.kind == "m" and f"m8{shown[11:]}" in names else []
+    dtypes += [dtype for dtype, name in names.items() if name == units]
+    return (
+        _converted(variable.data, InStoredUnit(name, tuple(dtypes)), np.dtype(dtypes[-1])) if dtypes else variable.data
+    )
 
 
 def _matches(ours: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from .semantics import (
     SEMANTIC,
     UNITS,
     Meaning,
+    coarser,
     is_scalar,
     meaning_of,
     pair_meaning,
@@ -214,10 +215,22 @@ def _has_cf_units(piece: _Piece) -> bool:
 def _for_cf(piece: _Piece) -> _Piece:
     """Leave a time to xarray, but without what would make the epoch itself a missing value."""
     attributes = _without_zero(plain_attributes(piece.attrs))
+    piece.variable.encoding[SEMANTIC] = _remembered(piece, piece.semantic)
     if piece.semantic.startswith("timedelta64"):
         attributes.setdefault("dtype", piece.semantic)
-    piece.variable.encoding[SEMANTIC] = _remembered(piece, piece.semantic)
+        piece = _in_shown_unit(piece, attributes)
     return piece.without(attributes)._replace(decoded="")
+
+
+def _in_shown_unit(piece: _Piece, attributes: dict[Any, Any]) -> _Piece:
+    """Return durations as numbers of the unit that they come back in, which xarray would not keep to otherwise."""
+    stored = next((unit for unit, name in UNITS.items() if name == attributes["units"]), "")
+    shown = str(attributes["dtype"]).removeprefix("timedelta64[").removesuffix("]")
+    rescale = coarser(stored, shown) if piece.data.dtype.kind == "i" and shown in UNITS else None
+    if rescale is None:
+        return piece
+    attributes["units"] = UNITS[shown]
+    return piece._replace(data=Decoded([piece.data], rescale, np.dtype("i8"), piece.variable.shape))
 
 
 def _without_zero(attributes: Mapping[Any, Any]) -> dict[Any, Any]:

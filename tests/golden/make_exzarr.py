@@ -33,7 +33,7 @@ class Made(NamedTuple):
 
     ``rows``: ids of the rows of compat.py that its document shows. ``quirks``: the option that reads it right, None
     where no option is needed. ``otherwise``: what happens without it, "values" (the same), "other" (something else,
-    because nothing in the store tells), or "error".
+    because nothing in the store tells), or "error". ``readable``: False where the option refuses it.
     """
 
     store: str
@@ -42,6 +42,7 @@ class Made(NamedTuple):
     quirks: str | None = None
     otherwise: str = "values"
     path: str = ""
+    readable: bool = True
 
 
 # --- codecs, by hand -------------------------------------------------------------------------------------------------
@@ -281,6 +282,9 @@ def filters_v2(folder: Path) -> Iterator[Made]:
         "other",
     )
     yield stored("packbits", LINE % 3 == 0, {}, raw, ("exzarr-packbits",), "exzarr", "error")
+    # what is stored without the option is read; with it, one is told that it is not what was given to ExZarr
+    bitround = stored("bitround", REALS.astype("<f4"), {"keepbits": 10}, raw, ("exzarr-bitround",), "exzarr")
+    yield bitround._replace(readable=False)
     labels = {"labels": ["a", "b"], "dtype": "<i4"}
     yield stored("categorize", LINE, labels, raw, ("exzarr-categorize",), "exzarr", "error")
 
@@ -378,6 +382,7 @@ def shards_v3(folder: Path) -> Iterator[Made]:
         "start": ([LITTLE], raw, True, (2, 2)),
         "zstd": (["bytes", ("zstd", {"level": 5})], lambda data: zstd(zstd(data)), False, (2, 2)),
         "uneven": ([LITTLE], raw, False, (2, 3)),  # read as the specification says, two do not divide three
+        "big": ([("bytes", {"endian": "big"})], raw, False, (2, 2)),  # the bytes stay little-endian in shards too
     }
     for name, (codecs, encode, at_start, chunks) in chains.items():
         configuration = {
@@ -394,7 +399,8 @@ def shards_v3(folder: Path) -> Iterator[Made]:
         (target / "zarr.json").write_bytes(document_bytes(document))
         for coords, pieces in _by_shard(values, chunks, encode).items():
             put_chunk(target, coords, shard(pieces, at_start))
-        yield Made(f"v3_shards_{name}", values, ("exzarr-shards",), "exzarr", "error")
+        big = ("exzarr-big-endian",) if name == "big" else ()
+        yield Made(f"v3_shards_{name}", values, ("exzarr-shards", *big), "exzarr", "error")
 
 
 def _by_shard(

@@ -137,6 +137,13 @@ CASES = [
         LINE,
         ("v3-no-serializer", "v3-unprefixed-numcodecs"),
     ),
+    Case(
+        "bytes behind gzip",
+        v3(LINE, codecs=[named("gzip", level=1), LITTLE]),
+        gzip.compress(RAW),
+        LINE,
+        ("v3-codec-order",),
+    ),
     Case("no chunk, null", v3(LINE, fill_value=None), None, LINE * 0, ("v3-null-fill-value",)),
     Case(
         "endian", v3(LINE, codecs=[named("endian", endian="big")]), LINE.astype(">i4").tobytes(), LINE, ("v3-endian",)
@@ -156,6 +163,30 @@ CASES = [
         BOARD,
         ("v3-transpose-letter",),
     ),
+    Case(
+        "2022 shards",
+        v3(BOARD.T, codecs=[named("sharding_indexed", chunk_shape=[3, 1], codecs=[], index_codecs=[LITTLE])]),
+        sharded([BOARD[0].tobytes(), BOARD[1].tobytes()])[:-4],
+        BOARD.T,
+        ("v3-no-serializer",),
+    ),
+    Case(
+        "shards without endian",
+        v3(
+            BOARD.T,
+            codecs=[
+                named(
+                    "sharding_indexed",
+                    chunk_shape=[3, 1],
+                    codecs=[named("bytes")],
+                    index_codecs=[named("bytes"), named("crc32c")],
+                )
+            ],
+        ),
+        sharded([BOARD[0].tobytes(), BOARD[1].tobytes()]),
+        BOARD.T,
+        ("v3-bytes-without-endian",),
+    ),
     Case("irregular", v3(LINE, chunk_grid=IRREGULAR), RAW, LINE, ("v3-irregular",)),
     Case("lzma", v3(LINE, codecs=[LITTLE, named("lzma")]), lzma.compress(RAW), LINE, ("v3-unprefixed-numcodecs",)),
     Case(
@@ -168,7 +199,19 @@ CASES = [
     # what every reading takes as it is
     Case("bare names", v3(LINE, codecs=["bytes"], chunk_key_encoding="v2"), RAW, LINE, ("v3-bytes-without-endian",)),
     Case("data type as an object", v3(LINE, data_type={"name": "int32"}), RAW, LINE),
-    Case("no node type", v3(LINE, node_type=ABSENT), RAW, LINE),
+    Case("no node type", v3(LINE, node_type=ABSENT), RAW, LINE, ("v3-missing-node-type",)),
+    Case("no filters", v2(LINE, filters=ABSENT), RAW, LINE, ("v2-missing-filters",)),
+    Case("number as text", v2(LINE, fill_value="0"), RAW, LINE, ("v2-fill-value-spelling",)),
+    Case("number as text in v3", v3(LINE, fill_value="0"), RAW, LINE, ("v3-fill-value-spelling",)),
+    Case("bare NaN", v2(LINE * 1.0, fill_value=float("nan")), (LINE * 1.0).tobytes(), LINE * 1.0, ("v2-bare-numbers",)),
+    Case(
+        "bare NaN in v3",
+        v3(LINE, attributes={"valid": [0, float("inf")]}),
+        RAW,
+        LINE,
+        ("v3-bare-numbers",),
+    ),
+    Case("null members", v3(LINE, dimension_names=None, attributes=None), RAW, LINE, ("v3-null-members",)),
     Case("to be ignored", v3(LINE, future={"name": "x", "must_understand": False}), RAW, LINE),
     Case(
         "unknown members",
@@ -229,9 +272,53 @@ def test_refused_when_strict(case: Case) -> None:
     assert {place: quirk.means for quirk, places in shown for place in places} == refused
 
 
+MENDED = [
+    case
+    for case in CASES
+    if set(case.rows) & {"v3-no-serializer", "v3-bytes-without-endian", "v3-endian", "v3-codec-order"}
+    and "v3-unprefixed-numcodecs" not in case.rows  # a codec that has no name in the specification
+]
+
+
+@pytest.mark.parametrize("case", MENDED, ids=str)
+def test_mended_documents_are_strict(case: Case) -> None:
+    """What the doctor mends, in shards and their indexes too, is then read with ``strict=True``."""
+    store = store_of(case)
+    assert set(case.rows) <= {one.id for one in xz.doctor(store).findings}
+    xz.doctor(store, fix=True)
+    np.testing.assert_array_equal(xz.open_array(store, strict=True)[...], case.values)
+
+
 # --- fill values -----------------------------------------------------------------------------------------------------
 
 NAN = float("nan")
+SPELLED = [  # as the specifications have them
+    (v2, "<f8", "NaN"), (v2, "<f8", 1), (v2, "|b1", False), (v2, "<c8", [0, "-Infinity"]), (v2, "|S4", "QUI="),
+    (v2, "<U3", "ab"), (v2, "<M8[s]", 0), (v2, "<i4", None), (v3, "float32", "0x7fc00001"), (v3, "float64", "Infinity"),
+    (v3, "complex64", [0, "0x7fc00001"]), (v3, "bool", True), (v3, "uint64", 2**64 - 1), (v3, "float16", 1.5),
+]  # fmt: skip
+MISSPELLED = [
+    (v2, "<f8", "nan"), (v2, "<f8", "0x7ff8000000000000"), (v2, "|b1", 0), (v2, "<c8", 0), (v2, "|S4", 0),
+    (v2, "|S4", "ab"),
+    (v2, "<i4", 3.0), (v2, "<U3", 0), (v3, "int32", "0"), (v3, "int32", 3.0), (v3, "float64", "nan"),
+    (v3, "float32", "1"), (v3, "uint8", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [(*case, True) for case in SPELLED] + [(*case, False) for case in MISSPELLED])
+def test_strict_fill_values(case: Any) -> None:
+    """Fill values are read however they are spelled; ``strict=True`` takes them as the specifications have them."""
+    make, dtype, fill, strict = case
+    member = {"dtype": dtype} if make is v2 else {"data_type": dtype}
+    store = {".zarray" if make is v2 else "zarr.json": json.dumps(make(LINE, fill_value=fill, **member)).encode()}
+    found = xz.open_array(store)[...]
+    if strict:
+        np.testing.assert_array_equal(xz.open_array(store, strict=True)[...], found)
+        return
+    with pytest.raises(xz.MetadataError, match="fill_value"):
+        xz.open_array(store, strict=True)
+
+
 FILLS = [
     ("<f8", "NaN", NAN), ("<f8", "nan", NAN), ("<f8", NAN, NAN), ("<f8", "-Infinity", -np.inf), ("<f8", None, 0.0),
     ("<i4", "0", 0), ("<i4", 3.0, 3), ("|b1", 0, False), ("|b1", 1, True), ("|b1", False, False),

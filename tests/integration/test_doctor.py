@@ -83,6 +83,26 @@ def test_nothing_is_wrong_with_what_this_package_writes(zarr_format: int, consol
     assert report.findings == [] and report.status == 0
 
 
+@pytest.mark.parametrize(("profile", "zarr_format"), [("exzarr", 3), ("exzarr", 2), ("portable", 2)])
+def test_nothing_is_wrong_with_what_is_written_for_others(profile: str, zarr_format: int, tmp_path: Path) -> None:
+    """The .zgroup that ExZarr needs beside a zarr.json is no finding, until arrays of v2 lie below it."""
+    xz.create_group(tmp_path, "deep", profile=profile, zarr_format=zarr_format, attributes={"title": "t"})
+    xz.create_array(tmp_path, "deep/a", data=DATA, profile=profile, zarr_format=zarr_format)
+    assert xz.doctor(tmp_path).findings == []
+    if zarr_format == 3:
+        xz.create_array(tmp_path / "deep" / "b", data=DATA, zarr_format=2)
+        assert "two-documents" in [one.id for one in xz.doctor(tmp_path).findings]
+
+
+def test_a_mended_scale_stays_mended(tmp_path: Path) -> None:
+    """The inverse of ExZarr's scale looks like a scale of ExZarr: the next fix does not turn it back."""
+    next(case for case in CASES if case.name == "scale of ExZarr").make(tmp_path / "s")
+    assert xz.doctor(tmp_path / "s", quirks="exzarr", fix=True).mended == ["a/.zarray"]
+    mended = (tmp_path / "s" / "a" / ".zarray").read_bytes()
+    assert xz.doctor(tmp_path / "s", quirks="exzarr", fix=True).mended == []
+    assert (tmp_path / "s" / "a" / ".zarray").read_bytes() == mended
+
+
 def test_a_fix_keeps_what_was_there(tmp_path: Path) -> None:
     """The document before the first fix stays beside it, and is no finding and no node of its own."""
     v2(tmp_path / "s")

@@ -94,7 +94,7 @@ def test_exzarr_stores_mean_what_their_attributes_say(tmp_path: Path) -> None:
     np.testing.assert_array_equal(ds.t.values[:2], np.array([0, second], "M8[us]"))
     wanted = np.array(["2000-01-01T00:00:00", "2000-01-01T00:01:00", "1999-12-31T23:59:59"], "M8[s]")
     np.testing.assert_array_equal(ds.e.values, wanted)
-    assert ds.d.dtype == np.dtype("m8[us]") and np.isnat(ds.d.values[2]) and ds.d.values[0] == np.timedelta64(0)
+    assert ds.d.dtype == np.dtype("m8[us]") and np.isnat(ds.d.values[2]) and ds.d.values[0] == np.timedelta64(0, "us")
     assert ds.z.dtype == complex and ds.z.values.tolist() == [3j, 1, 2] and ds.z.attrs == {"units": "V"}
     assert ds.s.values.tolist() == ["low", "high", "low"]
     assert ds.h.dtype == np.float16 and ds.h.values.tolist() == [0, 1, 2]
@@ -155,6 +155,8 @@ def test_durations_are_durations(units: str | None, tmp_path: Path) -> None:
         ([0, 1], {"dtype_semantic": "string", "labels": ["a", "b"], "string_dtype": "<U999999999"}),
         ([0, 1], {"dtype_semantic": "datetime64[fortnight]"}),
         ([0, 1], {"dtype_semantic": "datetime64[us]", "epoch": "yesterday"}),
+        ([0, 1], {"dtype_semantic": "datetime64[us]", "epoch": 0}),
+        ([0, 1], {"dtype_semantic": "datetime64[ns]", "epoch": "0001-01-01"}),
         ([0.5, 1], {"dtype_semantic": "datetime64[us]"}),
         ([0, 1], {"dtype_semantic": "complex128", "part": "real"}),
         ([0, 1], {"dtype_semantic": "scalar"}),
@@ -179,6 +181,40 @@ def test_numbers_that_stand_for_nothing_are_errors(tmp_path: Path) -> None:
         with pytest.raises(xz.ChunkError, match="decode_semantics=False"):
             ds[name].load()
     assert ds.s[:1].values.tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "semantic", "epoch"),
+    [
+        (2**62, "datetime64[D]", "1970-01-01"),
+        (2**62, "timedelta64[h]", None),
+        (2**63 - 5, "datetime64[us]", "2000-01-01T00:00:00Z"),
+        (-(2**63) + 5, "datetime64[us]", "1900-01-01T00:00:00Z"),
+    ],
+)
+def test_times_beyond_64_bits_are_errors(number: int, semantic: str, epoch: str | None, tmp_path: Path) -> None:
+    """A stored number that its unit and epoch carry out of range is an error, not another time; NaT stays NaT."""
+    attributes = {"dtype_semantic": semantic} | ({} if epoch is None else {"epoch": epoch})
+    foreign(tmp_path, "t", np.array([number, 0, -(2**63)], "<i8"), attributes)
+    with pytest.raises(xz.ChunkError, match="64 bits"):
+        opened(tmp_path).t.load()
+    assert np.isnat(opened(tmp_path).t[2].values)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "number"),
+    [
+        ("2000-01-01", 946_684_800_000_000),
+        ("1970-01-01T02:00:00+02:00", 0),
+        ("1970-01-01T00:00:00+00:00", 0),
+        ("1969-12-31T23:59:59.250Z", -750_000),
+        ("1969-12-31T23:30:00-0030", 0),
+    ],
+)
+def test_epochs_are_iso_8601(epoch: str, number: int, tmp_path: Path) -> None:
+    """An epoch may be a day or a moment, with fractions and the offset of its clock, as other languages write it."""
+    foreign(tmp_path, "t", np.array([0], "<i8"), {"dtype_semantic": "datetime64[us]", "epoch": epoch})
+    assert opened(tmp_path).t.values.astype("M8[us]").view("i8").tolist() == [number]
 
 
 def test_a_pair_beside_a_variable_of_its_name_is_left_alone(tmp_path: Path) -> None:
@@ -306,6 +342,45 @@ def test_names_that_collide_are_refused(variables: Any, tmp_path: Path) -> None:
     with pytest.raises(xz.MetadataError, match="would be stored as"):
         xz.to_zarr(xr.Dataset(variables), tmp_path / "a", profile="exzarr")
     assert not (tmp_path / "a").exists()
+
+
+def test_durations_come_back_in_their_unit(tmp_path: Path) -> None:
+    """Durations are stored as microseconds and read in the unit they had, before and after loading; so are new ones."""
+    seconds = np.array([-7, 0, "NaT", 10**9], "m8[s]")
+    ds = xr.Dataset({"d": ("x", seconds)})
+    xz.to_zarr(ds, tmp_path, profile="exzarr")
+    assert xz.open_array(tmp_path, "d").attrs["dtype_semantic"] == "timedelta64[us]"
+    found = xz.open_dataset(tmp_path, chunks={})
+    assert found.d.dtype == found.d.compute().dtype == seconds.dtype
+    xz.to_zarr(ds.astype("m8[ms]"), tmp_path, append_dim="x")
+    np.testing.assert_array_equal(xz.open_dataset(tmp_path).d.values, np.concatenate([seconds, seconds]))
+    with pytest.raises(xz.RegionError, match="no whole numbers of the unit"):
+        xz.to_zarr(xr.Dataset({"d": ("x", np.array([1], "m8[ms]"))}), tmp_path, append_dim="x")
+    xz.open_array(tmp_path, "d", mode="r+")[0] = 5
+    with pytest.raises(xz.ChunkError, match="no whole number of seconds"):
+        xz.open_dataset(tmp_path).d.load()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("kind", ["M8", "m8"])
+def test_times_of_every_unit_can_be_appended(kind: str, unit: str, tmp_path: Path) -> None:
+    """Appended times are converted to the stored unit exactly: xarray makes NaT of those in a coarser one."""
+    times = np.array([1000, 0, "NaT"], f"{kind}[{unit}]")
+    ds = xr.Dataset({"t": ("x", times)})
+    xz.to_zarr(ds, tmp_path, profile="exzarr")
+    for more in (ds, ds.chunk(x=2)):
+        xz.to_zarr(more, tmp_path, append_dim="x")
+    np.testing.assert_array_equal(xz.open_dataset(tmp_path).t.values, np.concatenate([times] * 3))
+
+
+def test_floats_with_units_and_single_texts_keep_their_type(tmp_path: Path) -> None:
+    """Units say nothing of how a float16 is stored; one text alone keeps the length that its data type has."""
+    ds = xr.Dataset({"h": ("x", np.array([1.5, np.nan], "f2"), {"units": "K"}), "s": ((), np.array(b"a", "S5"))})
+    ds["t"] = (), np.array("some text", np.dtypes.StringDType())
+    xz.to_zarr(ds, tmp_path, profile="portable")
+    found = xz.open_dataset(tmp_path).load()
+    xr.testing.assert_identical(found, ds)
+    assert {name: found[name].dtype for name in ds} == {name: ds[name].dtype for name in ds}
 
 
 def test_names_that_collide_with_groups_and_stored_arrays_are_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ChunkError, UnsupportedError
 from ..spec import JSON
-from .base import Buffer, BytesSpec, ChunkSpec, Codec
+from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
 from .checksums import crc32c_of
 from .pipeline import compile_pipeline, split_chain
 from .sharding import parse_chain
@@ -113,18 +113,38 @@ def looks_like_exzarr(view: memoryview, rank: int) -> bool:
 
 def exzarr_scale(configuration: Mapping[str, JSON], spec: Any) -> Codec:
     """Build the inverse of ExZarr's fixedscaleoffset, which stores round((x - offset) / scale) as ``astype``."""
-    stored = np.dtype(str(configuration.get("astype") or configuration.get("dtype")))
-    dtype = np.dtype(str(configuration["dtype"]))
-    offset, scale = float(configuration.get("offset", 0)), float(configuration.get("scale", 1))
+    dtype = _number_type(configuration, "dtype", configuration.get("dtype"))
+    stored = _number_type(configuration, "astype", configuration.get("astype") or configuration.get("dtype"))
+    offset, scale = _real(configuration, "offset", 0), _real(configuration, "scale", 1)
 
     def decode(raw: Buffer) -> Any:
-        values = np.frombuffer(as_memory(raw), stored).astype("f8") * scale + offset
+        view = as_memory(raw)
+        if len(view) % stored.itemsize:
+            raise ChunkError(f"fixedscaleoffset stores elements of {stored.itemsize} bytes, but has {len(view)} bytes")
+        values = np.frombuffer(view, stored).astype("f8") * scale + offset
         return values.astype(dtype).view("u1")
 
     count = None if spec.nbytes is None else spec.nbytes // dtype.itemsize
     return Codec(
         _refuse_writing, decode, BytesSpec(None if count is None else count * stored.itemsize, stored.itemsize)
     )
+
+
+def _number_type(configuration: Mapping[str, JSON], member: str, value: JSON) -> np.dtype[Any]:
+    try:
+        found = np.dtype(value) if isinstance(value, str) else None
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.kind not in "biuf":
+        raise wrong_configuration("fixedscaleoffset", member, f"must be a type of numbers, not {value!r:.80}")
+    return found
+
+
+def _real(configuration: Mapping[str, JSON], member: str, default: float) -> float:
+    value = configuration.get(member, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > np.finfo("f8").max:
+        raise wrong_configuration("fixedscaleoffset", member, f"must be a number, not {value!r:.80}")
+    return float(value)
 
 
 def _refuse_writing(data: Any) -> Any:

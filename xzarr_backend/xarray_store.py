@@ -31,7 +31,6 @@ from .formats.v2 import DIMENSIONS
 from .spec import JSON
 from .xarray_arrays import FEW_OBJECTS, MAX_OBJECTS, Prefetch, StoredArray
 from .xarray_dimensions import Names, PhonyDimensions, conflict_of, name_dimensions
-from .xarray_semantics import decode_semantics
 
 
 class Reading(NamedTuple):
@@ -81,7 +80,11 @@ class GroupStore(AbstractDataStore):
                 if self._reading.strict:
                     raise error.at(array.where)  # noqa: B904
                 warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, levels_to_the_caller())
-        return decode_semantics(variables, stored) if self._reading.semantics else variables
+        if not self._reading.semantics or not any("dtype_semantic" in a.spec.attributes for a in self._arrays.values()):
+            return variables
+        from .xarray_semantics import decode_semantics  # late: few datasets need the conventions
+
+        return decode_semantics(variables, stored)
 
     def get_attrs(self) -> dict[str, JSON]:
         """Return the attributes of the group, without those that NCZarr keeps for itself."""

@@ -109,11 +109,13 @@ def _find(
             return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), reading)
     if kind == GROUP:
         return _find_group_v2(store, path, reading)
-    zarray, zattrs, zgroup = _load(store, [f"{prefix}{name}" for name in (".zarray", ".zattrs", ".zgroup")])
+    names = [".zarray", ".zattrs", ".zgroup"] if store.concurrent else [".zarray", ".zattrs"]  # one wave, or few reads
+    zarray, zattrs, *zgroup = _load(store, [f"{prefix}{name}" for name in names])
     if zarray is not None:
         return Found(parse_array_v2(zarray, zattrs or {}, reading))
-    if zgroup is not None:
-        return Found(parse_group_v2(zgroup, zattrs or {}))
+    (group,) = zgroup or _load(store, [f"{prefix}.zgroup"])
+    if group is not None:
+        return Found(parse_group_v2(group, zattrs or {}))
     if kind is None:
         return _find_group_v2(store, path, reading)
     raise _nothing(store, path, "no zarr.json or .zarray")

@@ -294,3 +294,69 @@ def test_opening_reads_no_chunks(tmp_path: Path) -> None:
     facts = (array.shape, array.chunks, array.shards, array.nchunks, array.fill_value, array.codecs, repr(array))
     assert all(fact is not None for fact in facts)
     assert store.count() == 0
+
+
+# --- opening, in Python calls --------------------------------------------------------------------------------------
+
+OPEN_CALLS = {"array": 28, "variable": 54}  # of our own, for each more of them in a group
+
+
+def varied(folder: Path, zarr_format: int, count: int, merged: bool) -> Path:
+    """Return a group of ``count`` arrays of different shapes, types and attributes."""
+    place = folder / f"{zarr_format} {count} {merged}"
+    store = LocalStore(place)
+    xz.create_group(store, zarr_format=zarr_format)
+    for number in range(count):
+        xz.create_array(
+            store,
+            f"v{number}",
+            data=np.zeros((3 + number % 9, 4), ("f4", "i2", "u1")[number % 3]),
+            chunks=(2, 2),
+            attributes={"units": "m", "long_name": f"variable {number}", "number": number},
+            zarr_format=zarr_format,
+            dimension_names=[f"d{number % 9}", "x"],
+        )
+    if merged:
+        xz.consolidate_metadata(store)
+    return place
+
+
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_calls_of_opening(zarr_format: int, merged: bool, tmp_path: Path) -> None:
+    """One more array costs a group few calls, and its dataset few more, however much the arrays differ."""
+    xr = pytest.importorskip("xarray")
+
+    def arrays(place: Path) -> object:
+        return dict(xz.open_group(place).arrays())
+
+    def dataset(place: Path) -> object:
+        return xr.open_dataset(place, engine="xzarr", consolidated=merged)
+
+    few, many = (varied(tmp_path, zarr_format, count, merged) for count in (40, 80))
+    for what, work in (("array", arrays), ("variable", dataset)):
+        slope = (calls_of(partial(work, many)).own - calls_of(partial(work, few)).own) / 40
+        print(f"v{zarr_format}, consolidated {merged}: {slope:g} own calls per {what}")
+        assert slope <= OPEN_CALLS[what]
+
+
+# --- dask ----------------------------------------------------------------------------------------------------------
+
+GRIDS = {1: ((100_000_000,), (100,)), 2: ((100_000, 10_000), (100, 10)), 3: ((1_000,) * 3, (10,) * 3)}
+
+
+@pytest.mark.parametrize("rank", GRIDS)
+def test_a_million_blocks(rank: int) -> None:
+    """To make, to cut and to pickle a lazy array of a million blocks costs nothing that grows with the blocks."""
+    pytest.importorskip("dask.array")
+    import pickle
+
+    shape, chunks = GRIDS[rank]
+    array = xz.create_array({}, shape=shape, chunks=chunks, dtype="f4", fill_value=1.0)
+    lazy = xz.from_zarr(array)
+    assert lazy.npartitions == 1_000_000
+    assert len(pickle.dumps(lazy, protocol=5)) <= 2_000
+    assert lazy[(slice(10),) * rank].sum().compute(scheduler="sync") == 10**rank
+    for work in (lambda: xz.from_zarr(array), lambda: lazy[(slice(10),) * rank]):
+        calls = calls_of(work)
+        assert calls.own + calls.other <= 3_000

@@ -12,6 +12,18 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("xarray", "dask", "distributed", "fsspec", "click", "numcodecs", "zarr", "asyncio", "multiprocessing")
 
 
+def modules_loaded_by(code: str) -> set[str]:
+    """Return the names of all modules that ``code`` loads in a fresh interpreter, beyond those that NumPy loads.
+
+    ``code`` may set ``before`` to what it does not want to count.
+    """
+    start, report = "import sys, numpy; before = set(sys.modules)\n", "\nprint(*sorted(set(sys.modules) - before))"
+    ran = subprocess.run(
+        [sys.executable, "-c", start + code + report], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return set(ran.stdout.split())
+
+
 def loaded_by(code: str) -> set[str]:
     """Return the top-level modules that ``code`` loads in a fresh interpreter, beyond those that NumPy loads."""
     report = "\nimport sys; print(' '.join(sorted({name.partition('.')[0] for name in sys.modules} - before)))"
@@ -25,6 +37,27 @@ def loaded_by(code: str) -> set[str]:
 def test_importing_loads_nothing_heavy() -> None:
     """``import xzarr_backend`` loads none of xarray, dask, fsspec, click, numcodecs, asyncio, multiprocessing."""
     assert loaded_by("import xzarr_backend").isdisjoint(HEAVY)
+
+
+def test_importing_loads_no_conventions() -> None:
+    """What few stores need loads with the first of them: conventions of data types, displays, remote stores."""
+    late = ("semantics", "semantic_parts", "display", "explain", "journal", "stores.fsspec", "stores.zip")
+    assert modules_loaded_by("import xzarr_backend").isdisjoint(f"xzarr_backend.{name}" for name in late)
+
+
+def test_the_engine_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+    """Opening a dataset loads neither what writes nor what displays, no conventions and no remote stores."""
+    code = f"""
+import xarray, xzarr_backend as xz
+group = xz.create_group({str(tmp_path / "a.zarr")!r})
+group.create_array("v", data=[1, 2, 3], compressors=None, dimension_names=["x"])
+before = set(sys.modules)
+assert xarray.open_dataset({str(tmp_path / "a.zarr")!r}, engine="xzarr", consolidated=False).v.shape == (3,)
+"""
+    loaded = modules_loaded_by(code)
+    late = "semantics semantic_parts xarray_semantics xarray_expression xarray_writer dask_array stores.fsspec display"
+    assert loaded.isdisjoint(f"xzarr_backend.{name}" for name in late.split())
+    assert {name.partition(".")[0] for name in loaded}.isdisjoint({"zarr", "fsspec", "click", "numcodecs"})
 
 
 def test_the_check_sees_what_is_loaded() -> None:

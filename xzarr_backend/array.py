@@ -82,21 +82,18 @@ class Array:
     @cached_property
     def chunk_grid(self) -> ChunkGrid:
         """The grid of the smallest chunks that can be read on their own (inner chunks, where there are shards)."""
-        if all(codec.name != "sharding_indexed" for codec in self.spec.codecs):
-            return self.spec.chunk_grid
-        return inner_grid(self.spec, self.layout)
+        return inner_grid(self.spec, self.layout) if self.spec.sharded else self.spec.chunk_grid
 
     @property
     def chunks(self) -> tuple[Any, ...]:
         """The length of the chunks along each dimension; a tuple of lengths where they differ (rectilinear)."""
-        return tuple(axis.sizes for axis in self.chunk_grid)
+        grid = self.chunk_grid if self.spec.sharded else self.spec.chunk_grid
+        return tuple([axis.sizes for axis in grid])
 
     @property
     def shards(self) -> tuple[Any, ...] | None:
         """The length of the shards along each dimension, None where the array has no shards."""
-        if all(codec.name != "sharding_indexed" for codec in self.spec.codecs):
-            return None
-        return tuple(axis.sizes for axis in self.spec.chunk_grid)
+        return tuple([axis.sizes for axis in self.spec.chunk_grid]) if self.spec.sharded else None
 
     @property
     def fill_value(self) -> Any:

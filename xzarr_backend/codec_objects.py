@@ -50,20 +50,8 @@ def report_codecs(spec: ArraySpec) -> Reported:
     if spec.zarr_format == 2:
         _, filters, compressor = split_v2(spec)
         return Reported(_numcodecs(filters), None, _numcodecs([] if compressor is None else [compressor]))
-    arrays, serializer, compressors = _split_once(spec.codecs)
+    arrays, serializer, compressors = _split_v3(spec.codecs)
     return Reported(tuple(map(format_named, arrays)), format_named(serializer), tuple(map(format_named, compressors)))
-
-
-_split_last: tuple[Sequence[Named], tuple[Sequence[Named], Named, Sequence[Named]]] | None = None
-
-
-def _split_once(codecs: Sequence[Named]) -> tuple[Sequence[Named], Named, Sequence[Named]]:
-    """Split a v3 chain; the arrays of a group mostly share one and the same chain."""
-    global _split_last
-    known = _split_last
-    if known is None or known[0] is not codecs:
-        _split_last = known = codecs, _split_v3(codecs)
-    return known[1]
 
 
 def _split_v3(codecs: Sequence[Named]) -> tuple[Sequence[Named], Named, Sequence[Named]]:

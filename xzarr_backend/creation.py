@@ -29,7 +29,6 @@ from .options import Options
 from .placing import array_documents, place_node
 from .profile_creation import express_array, place_extra
 from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken
-from .semantics import SEMANTIC
 from .spec import JSON, ArraySpec, Named
 from .stores import open_store
 
@@ -127,6 +126,8 @@ def _by_profile(profile: Profile, path: str, keywords: dict[str, Any], values: A
         profile, name, keywords["shape"], keywords["dtype"], values, keywords["fill_value"], keywords["attributes"]
     )
     # xarray takes zeros for missing where zero is the fill value: arrays with names of dimensions are made for it
+    from .semantics import SEMANTIC
+
     for_xarray = keywords["dimension_names"] is not None and SEMANTIC not in found.attributes
     keywords |= {
         "shape": found.shape,

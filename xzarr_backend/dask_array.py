@@ -1,7 +1,7 @@
 """Lazy dask arrays over stored arrays.
 
-Imports dask, opening and array. Invariant: the graph holds the `Array` itself, which pickles as its place and its
-documents; building it costs the same for ten chunks and for a million.
+Imports dask, dask_lazy, opening and array. Invariant: what a caller's ``chunks`` mean depends on the array's metadata
+and dask's settings only, and so does the name in the graph.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from dask.base import tokenize
 
 from .array import Array
+from .dask_lazy import Recipe, Sizes, lazy_array
 from .errors import MetadataError
 from .opening import open_array
 
@@ -41,12 +42,12 @@ def from_zarr(
         array = store
     else:
         array = open_array(store, component or "", storage_options=storage_options, **open_options)
-    blocks = normalize_blocks(array, chunks)
+    sizes = block_sizes(array, chunks)
     if name is None:
-        name = f"from-zarr-{tokenize(array, blocks)}"
+        name = f"from-zarr-{tokenize(array, sizes)}"
     if meta is None:
         meta = np.empty((0,) * array.ndim, array.dtype)
-    return da.from_array(array, chunks=blocks, name=name, inline_array=inline_array, meta=meta)
+    return lazy_array(Recipe(array, sizes, name, inline_array, meta))
 
 
 def stored_blocks(array: Array) -> tuple[Any, ...]:
@@ -65,17 +66,22 @@ def _clipped(sizes: tuple[int, ...], length: int) -> tuple[int, ...]:
     return (*sizes[:-1], length - sum(sizes[:-1]))
 
 
-def normalize_blocks(array: Array, chunks: Any) -> tuple[tuple[int, ...], ...]:
-    """Return the blocks that a caller's ``chunks`` mean."""
+def block_sizes(array: Array, chunks: Any) -> Sizes:
+    """Return the blocks that a caller's ``chunks`` mean: the length of equal ones, all lengths of others."""
     stored = stored_blocks(array)
     if chunks is None or chunks == {}:
-        chunks = stored
-    elif isinstance(chunks, Mapping):
+        return stored
+    if isinstance(chunks, Mapping):
         chunks = _by_dimension(array, chunks, stored)
-    normalized: tuple[tuple[int, ...], ...] = da.core.normalize_chunks(
-        chunks, shape=array.shape, dtype=_sized(array.dtype), previous_chunks=stored
-    )
-    return normalized
+    normalized = da.core.normalize_chunks(chunks, shape=array.shape, dtype=_sized(array.dtype), previous_chunks=stored)
+    return tuple(map(_shortened, normalized))
+
+
+def _shortened(lengths: tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return the length of equal blocks but for a shorter last one, and all lengths of others."""
+    first, last = lengths[0], lengths[-1]
+    equal = lengths.count(first) == len(lengths) - (first != last) and 0 < last <= first
+    return first if equal else lengths
 
 
 def _by_dimension(array: Array, chunks: Mapping[Any, Any], stored: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -99,9 +99,7 @@ class Group(Mapping[str, "Array | Group"]):
         found = None
         full = f"{self.path}/{path}" if self.path else path
         if members is not None:
-            known = attempt(
-                self.store, self.path, path, lambda: consolidated_child(members, path, self.options.reading)
-            )
+            known = attempt(self.store, self.path, path, consolidated_child, members, path, self.options.reading)
             if known.error is not None:
                 raise known.error
             found = known.found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from copy import copy
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,16 +58,16 @@ class Layout:
         self.fill = fill
         self.zero_fill = _is_zero(fill, dtype.numpy)
         self.codecs = tuple(codecs)
-        self.chunk_nbytes = math.prod(grid.largest_chunk) * dtype.numpy.itemsize
-        self._chain = split_chain(codecs, allow)
+        largest = grid.largest_chunk
+        self.chunk_nbytes = math.prod(largest) * dtype.numpy.itemsize
         self._allow = allow
         self.depth = depth
         self._pipelines: dict[tuple[int, ...], Pipeline] = {}
         self._shards: dict[tuple[int, ...], Shards | None] = {}
         self.regular = grid.regular
         # compiled at once, so that a codec that is not known is reported on opening and not on the first read
-        self.pipeline = self.pipeline_for(grid.largest_chunk)
-        self.shards = self.shards_for(grid.largest_chunk)
+        self.pipeline = self.pipeline_for(largest)
+        self.shards = self.shards_for(largest)
 
     def pipeline_for(self, shape: tuple[int, ...]) -> Pipeline:
         """Return the pipeline for stored objects of ``shape``."""
@@ -85,15 +86,18 @@ class Layout:
         return ChunkSpec(shape, self.data_type, self.fill)
 
     def _parse_shards(self, shape: tuple[int, ...]) -> Shards | None:
-        if self._chain.serializer.name != "sharding_indexed" or self._chain.bytes:
+        if "sharding_indexed" not in [codec.name for codec in self.codecs]:
             return None
-        before, spec = build_codecs(self._chain.arrays, self._chunk_spec(shape))
+        chain = self.chain
+        if chain.serializer.name != "sharding_indexed" or chain.bytes:
+            return None
+        before, spec = build_codecs(chain.arrays, self._chunk_spec(shape))
         order = combined_order(before, len(shape))
         if order is None:
             return None  # a codec changes values or shapes: only the whole shard can be decoded
         if self.depth >= MAX_NESTING:
             raise MetadataError(f"shards are nested more than {MAX_NESTING} deep")
-        sharding = parse_sharding(self._chain.serializer.configuration, spec)
+        sharding = parse_sharding(chain.serializer.configuration, spec)
         inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self.depth + 1)
         return Shards(sharding, inner, None if order == tuple(range(len(shape))) else order)
 
@@ -116,10 +120,10 @@ class Layout:
         layout.grid = grid
         return layout
 
-    @property
+    @cached_property
     def chain(self) -> Chain:
         """The codecs by kind."""
-        return self._chain
+        return split_chain(self.codecs, self._allow)
 
     @property
     def innermost(self) -> Layout:

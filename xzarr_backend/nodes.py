@@ -7,7 +7,7 @@ requests as that allows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
@@ -109,11 +109,13 @@ def _find(
             return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), reading)
     if kind == GROUP:
         return _find_group_v2(store, path, reading)
-    zarray, zattrs, zgroup = _load(store, [f"{prefix}{name}" for name in (".zarray", ".zattrs", ".zgroup")])
+    names = [".zarray", ".zattrs", ".zgroup"] if store.concurrent else [".zarray", ".zattrs"]  # one wave, or few reads
+    zarray, zattrs, *zgroup = _load(store, [f"{prefix}{name}" for name in names])
     if zarray is not None:
         return Found(parse_array_v2(zarray, zattrs or {}, reading))
-    if zgroup is not None:
-        return Found(parse_group_v2(zgroup, zattrs or {}))
+    (group,) = zgroup or _load(store, [f"{prefix}.zgroup"])
+    if group is not None:
+        return Found(parse_group_v2(group, zattrs or {}))
     if kind is None:
         return _find_group_v2(store, path, reading)
     raise _nothing(store, path, "no zarr.json or .zarray")
@@ -231,10 +233,7 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
     """Return all members right below the group ``found`` at ``path``, in one wave of requests."""
     if found.members is not None:
         members = found.members
-        return [
-            attempt(store, path, name, lambda n=name: consolidated_child(members, n, reading))
-            for name in child_names(members)
-        ]
+        return [attempt(store, path, name, consolidated_child, members, name, reading) for name in child_names(members)]
     prefix = f"{path}/" if path else ""
     names = found.listing if found.listing is not None else store.list_dir(prefix)
     pending = pending_fields(store, path) if FOLDER in names else {}
@@ -242,21 +241,16 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
     folders = [name for name in folders if pending.get(name, ()) is not None]  # None: part of an unfinished append
     documents = _load_documents(store, [f"{prefix}{name}" for name in folders], found.spec.zarr_format)
     children = [
-        attempt(
-            store,
-            path,
-            name,
-            lambda n=name, d=loaded: _parse_child(store, f"{prefix}{n}", d, reading, pending.get(n)),
-        )
+        attempt(store, path, name, _parse_child, store, f"{prefix}{name}", loaded, reading, pending.get(name))
         for name, loaded in zip(folders, documents, strict=True)
     ]
     return [child for child in children if child.found is not None or child.error is not None]
 
 
-def attempt(store: Store, path: str, name: str, find: Any) -> Child:
+def attempt(store: Store, path: str, name: str, find: Callable[..., Found | None], *arguments: Any) -> Child:
     """Return the member ``name`` of the group at ``path`` that ``find`` returns, or its error with its place."""
     try:
-        return Child(name, find())
+        return Child(name, find(*arguments))
     except (MetadataError, UnsupportedError) as error:
         return Child(name, None, error.within(place_of(store, f"{path}/{name}" if path else name)))
     except RecursionError:

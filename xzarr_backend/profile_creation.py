@@ -6,17 +6,19 @@ with the way that can; nothing is stored here but the documents of groups that a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError
 from .profiles import Profile, extra_documents
-from .semantic_parts import Part, parts_of, with_rank
 from .spec import JSON
 from .stored_documents import store_new_document
 from .stores.base import Store
+
+if TYPE_CHECKING:
+    from .semantic_parts import Part
 
 
 class Expressed(NamedTuple):
@@ -50,6 +52,8 @@ def express_array(
         values = None if values is None else part.encode(values)
     scalar = "i" in profile.conventions and not shape and "dtype_semantic" not in own
     if scalar:
+        from .semantic_parts import with_rank
+
         ours, shape = with_rank(ours), (1,)
         values = None if values is None else values.reshape(1)
     taken = sorted(set(ours) & set(own))
@@ -64,6 +68,8 @@ def _part(profile: Profile, name: str, dtype: DataType, values: Any) -> Part | N
     kind = dtype.numpy.kind
     if kind not in profile.conventions or kind in "iu":
         return None
+    from .semantic_parts import parts_of  # late: the conventions load with the first array that needs one
+
     parts = parts_of(name, dtype.numpy, values)
     if parts is not None and len(parts) > 1:
         raise UnsupportedError(

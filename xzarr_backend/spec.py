@@ -45,6 +45,11 @@ class ArraySpec:
     zarr_format: int
     document: Mapping[str, JSON] = field(repr=False)
 
+    @property
+    def sharded(self) -> bool:
+        """Whether stored objects are shards."""
+        return "sharding_indexed" in [codec.name for codec in self.codecs]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSpec:

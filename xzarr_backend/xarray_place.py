@@ -22,7 +22,6 @@ from .opening import MISSING, open_node
 from .options import Options
 from .stores import open_store
 from .stores.base import Store
-from .xarray_expression import parts_named
 from .xarray_store import levels_to_the_caller
 
 MODES = ("r", "r+", "a", "a-")
@@ -151,6 +150,8 @@ def arrays_of(node: Array | Group, place: Place, kept: Sequence[str] | None) -> 
         return {_name_of(node, place.store): node}
     if kept is None:
         return dict(node.arrays())
+    from .xarray_expression import parts_named  # late: few calls keep variables
+
     arrays: dict[str, Array] = {}
     for name in kept:
         parts = {} if name in node else parts_named(dict(node.arrays()), name)
@@ -163,6 +164,8 @@ def chosen(arrays: Mapping[str, Array], kept: Sequence[str] | None) -> Mapping[s
     """Return those of a group's ``arrays`` that are to be kept, all of them where nothing is said."""
     if kept is None:
         return arrays
+    from .xarray_expression import parts_named
+
     parts = {part for name in kept for part in parts_named(arrays, name)}
     return {name: array for name, array in arrays.items() if name in kept or name in parts}
 

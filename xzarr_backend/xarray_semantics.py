@@ -86,8 +86,6 @@ class Decoded(BackendArray):
 
 def decode_semantics(variables: Mapping[str, xr.Variable], data: Mapping[str, BackendArray]) -> dict[str, xr.Variable]:
     """Return what stored ``variables`` stand for, lazily; ``data`` are the arrays that they consist of."""
-    if not any(SEMANTIC in variable.attrs for variable in variables.values()):
-        return dict(variables)
     pieces = {name: _Piece(variable, data[name]) for name, variable in variables.items()}
     return {name: _variable(piece) for name, piece in _decode(pieces).items()}
 

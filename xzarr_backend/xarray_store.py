@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import copy
+import marshal
 import os
 import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import xarray as xr
@@ -29,7 +31,6 @@ from .formats.v2 import DIMENSIONS
 from .spec import JSON
 from .xarray_arrays import FEW_OBJECTS, MAX_OBJECTS, Prefetch, StoredArray
 from .xarray_dimensions import Names, PhonyDimensions, conflict_of, name_dimensions
-from .xarray_semantics import decode_semantics
 
 
 class Reading(NamedTuple):
@@ -60,8 +61,12 @@ class GroupStore(AbstractDataStore):
     ) -> None:
         self._arrays, self._attributes, self._reading = arrays, attributes, reading
         self._zarr_format, self._where, self._close = zarr_format, where, close
-        self._reported: tuple[Any, Reported] | None = None
+        self._reported: dict[int, Reported | bytes] = {}  # by the id of the chain, which the arrays keep alive
         self._names: dict[str, Names] = name_dimensions(arrays, reading.duplicate_dims, reading.phony)
+
+    def load(self) -> tuple[dict[str, Variable], dict[str, JSON]]:
+        """Return variables and attributes as plain dicts: xarray's frozen ones cost a call for every look."""
+        return self.get_variables(), self.get_attrs()
 
     def get_variables(self) -> dict[str, Variable]:
         """Return the variables, none of them read; those that cannot be decoded are skipped with a warning."""
@@ -75,7 +80,11 @@ class GroupStore(AbstractDataStore):
                 if self._reading.strict:
                     raise error.at(array.where)  # noqa: B904
                 warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, levels_to_the_caller())
-        return decode_semantics(variables, stored) if self._reading.semantics else variables
+        if not self._reading.semantics or not any("dtype_semantic" in a.spec.attributes for a in self._arrays.values()):
+            return variables
+        from .xarray_semantics import decode_semantics  # late: few datasets need the conventions
+
+        return decode_semantics(variables, stored)
 
     def get_attrs(self) -> dict[str, JSON]:
         """Return the attributes of the group, without those that NCZarr keeps for itself."""
@@ -107,17 +116,14 @@ class GroupStore(AbstractDataStore):
         encoding = _encoding_of(array, dims, self._report(array))
         self._place_fill_values(array, attributes, encoding)
         is_index = dims == (name,)
-        few = FEW_OBJECTS if array.store.concurrent else 1
-        shared = _worth_prefetching(array, is_index, attributes) and prefetch.add(
-            array, MAX_OBJECTS if is_index and array.store.concurrent else few
-        )
+        shared = _worth_prefetching(array, is_index, attributes) and prefetch.add(array, _most_objects(array, is_index))
         stored = StoredArray(array, prefetch if shared else None)
         if stored.dtype.kind == "T":
             encoding["dtype"] = stored.dtype
             if array.zarr_format == 2:
                 # implied by the type; the built-in writer would also use it for an index, which has another type
                 del encoding["filters"]
-        lazy = indexing.LazilyIndexedArray(stored)
+        lazy = indexing.LazilyIndexedArray(stored, _whole(len(dims)))
         return Variable(dims, lazy, attributes, encoding, fastpath=True), stored
 
     def _place_fill_values(self, array: Array, attributes: dict[str, JSON], encoding: dict[str, Any]) -> None:
@@ -133,15 +139,25 @@ class GroupStore(AbstractDataStore):
             attributes["_FillValue"] = decode_fill_value(attributes["_FillValue"], array.dtype)
 
     def _report(self, array: Array) -> Reported:
-        """Return the codecs of the array; most arrays of a group have those of the array before."""
+        """Return the codecs of the array; arrays of one kind share the chain of their specs.
+
+        The plain dicts of v3 every variable owns: marshal copies them fastest (benchmark: xr_open_wide_c).
+        """
         spec = array.spec
-        if spec.zarr_format != 2:
-            return report_codecs(spec)  # plain dicts, which every variable owns
-        known = self._reported
-        if known is None or known[0] != (spec.codecs, array.ndim):
-            split_chain(spec.codecs, array.options.allow_codecs)  # raises for codecs that are not known
-            self._reported = known = (spec.codecs, array.ndim), report_codecs(spec)
-        return known[1]
+        known = self._reported.get(id(spec.codecs))
+        if known is None:
+            if spec.zarr_format == 2:
+                split_chain(spec.codecs, array.options.allow_codecs)  # raises for codecs that are not known
+            found = report_codecs(spec)
+            known = found if spec.zarr_format == 2 else marshal.dumps(tuple(found))
+            self._reported[id(spec.codecs)] = known
+        return Reported(*marshal.loads(known)) if isinstance(known, bytes) else known
+
+
+@lru_cache
+def _whole(rank: int) -> indexing.BasicIndexer:
+    """Return the key that xarray would make for every array anew."""
+    return indexing.BasicIndexer((slice(None),) * rank)
 
 
 def _worth_prefetching(array: Array, is_index: bool, attributes: Mapping[str, JSON]) -> bool:
@@ -152,35 +168,48 @@ def _worth_prefetching(array: Array, is_index: bool, attributes: Mapping[str, JS
     return is_index and array.store.concurrent
 
 
+def _most_objects(array: Array, is_index: bool) -> int:
+    """Return how many objects an array may have to be fetched at once."""
+    if not array.store.concurrent:
+        return 1
+    return MAX_OBJECTS if is_index else FEW_OBJECTS
+
+
 def _attributes_of(array: Array) -> dict[str, JSON]:
     """Return a copy of the attributes without those that only name the dimensions."""
-    attributes = array.spec.attributes
-    if array.zarr_format == 2:
-        hidden = {name for name in attributes if name == DIMENSIONS or name.lower().startswith("_nc")}
-    elif array.spec.document.get("dimension_names") is None and array.dimension_names is not None:
-        hidden = {DIMENSIONS}  # where the names came from
+    spec = array.spec
+    attributes = spec.attributes
+    if spec.zarr_format == 2:
+        shown = {k: v for k, v in attributes.items() if k != DIMENSIONS and not k.lower().startswith("_nc")}
     else:
-        hidden = set()
-    return {name: _own(value) for name, value in attributes.items() if name not in hidden}
+        shown = dict(attributes)
+        if spec.dimension_names is not None and spec.document.get("dimension_names") is None:
+            shown.pop(DIMENSIONS, None)  # where the names came from
+    for name, value in shown.items():
+        if isinstance(value, _CONTAINERS):
+            shown[name] = copy.deepcopy(value)
+    return shown
 
 
-def _own(value: JSON) -> JSON:
-    return copy.deepcopy(value) if isinstance(value, list | dict) else value
+_CONTAINERS = (list, dict)
 
 
 def _encoding_of(array: Array, dims: Names, codecs: Reported) -> dict[str, Any]:
-    chunks = tuple(compact_sizes(sizes) for sizes in array.chunks)
-    shards = array.shards
+    chunks, shards = _compact(array.chunks), array.shards
     encoding = {
         "chunks": chunks,
         "preferred_chunks": dict(zip(dims, chunks, strict=True)),
         "compressors": codecs.compressors,
         "filters": codecs.filters,
-        "shards": None if shards is None else tuple(compact_sizes(sizes) for sizes in shards),
+        "shards": None if shards is None else _compact(shards),
     }
-    if array.zarr_format == 3:
+    if array.spec.zarr_format == 3:
         encoding["serializer"] = codecs.serializer
     return encoding
+
+
+def _compact(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([size if isinstance(size, int) else compact_sizes(size) for size in sizes])
 
 
 def compact_sizes(sizes: int | tuple[int, ...]) -> int | tuple[int, ...]:
@@ -213,6 +242,7 @@ def decode_fill_value(value: JSON, dtype: Any) -> Any:
         raise MetadataError(f"the attribute _FillValue {value!r:.80} is no value of {dtype}") from error
 
 
+@lru_cache(64)
 def _decode_float(value: str) -> float:
     try:
         return float(struct.unpack("<d", base64.b64decode(value, validate=True))[0])

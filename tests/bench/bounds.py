@@ -1,6 +1,6 @@
 """Bounds that no reader passes: every chunk decoded and nothing placed, bytes copied, xarray's own cost.
 
-Imports case; codec libraries at their first use: for each codec and size the ones that
+Imports case and datasets; codec libraries at their first use: for each codec and size the ones that
 docs/adr/0001-codec-libraries.md found fastest. They read no metadata: the recipe of the prepared store says it all.
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .case import BoundSetup, Case, Data
+from .datasets import varied, wide
 from .recipes import Recipe
 
 THREADS = os.cpu_count() or 1
@@ -167,32 +168,39 @@ def _copy_file(file: str, slab: np.ndarray, out: np.ndarray) -> None:
         os.close(descriptor)
 
 
-def xarray_floor(data: Data) -> Case:
-    """What xarray itself needs to open as many lazy variables in memory as the wide dataset has."""
-    import xarray as xr
-    from xarray.backends import BackendArray, BackendEntrypoint
-    from xarray.core import indexing
+def xarray_floor(make: Callable[[int], Any]) -> BoundSetup:
+    """What xarray itself needs to open the data variables of a dataset, lazily and in memory."""
 
-    class Lazy(BackendArray):
-        shape, dtype = (10,), np.dtype("f8")
+    def setup(data: Data) -> Case:
+        import xarray as xr
+        from xarray.backends import BackendArray, BackendEntrypoint
+        from xarray.core import indexing
 
-        def __getitem__(self, key: Any) -> Any:
-            support = indexing.IndexingSupport.OUTER
-            return indexing.explicit_indexing_adapter(key, self.shape, support, lambda k: np.arange(10.0)[k])
+        class Lazy(BackendArray):
+            def __init__(self, values: np.ndarray) -> None:
+                self.values, self.shape, self.dtype = values, values.shape, values.dtype
 
-    class Entrypoint(BackendEntrypoint):
-        def open_dataset(self, filename_or_obj: Any, *, drop_variables: Any = None) -> Any:
-            variables = {f"v{k:04d}": _lazy(xr, indexing, Lazy(), k) for k in range(data.scale.variables)}
-            variables, attributes, _names = xr.conventions.decode_cf_variables(variables, {})
-            return xr.Dataset(variables, attrs=attributes)
+            def __getitem__(self, key: Any) -> Any:
+                support = indexing.IndexingSupport.OUTER
+                return indexing.explicit_indexing_adapter(key, self.shape, support, self.values.__getitem__)
 
-    xr.open_dataset("nowhere", engine=Entrypoint)
-    return Case(lambda: len(xr.open_dataset("nowhere", engine=Entrypoint)), repeat=3)
+        def stored(variable: Any) -> Any:
+            mask = {"_FillValue": np.nan} if variable.dtype.kind in "fc" else {}  # as it is written
+            lazy = indexing.LazilyIndexedArray(Lazy(variable.values))
+            return xr.Variable(variable.dims, lazy, {**variable.attrs, **mask})
 
+        known = {name: array.variable for name, array in make(data.scale.variables).data_vars.items()}
 
-def _lazy(xr: Any, indexing: Any, array: Any, k: int) -> Any:
-    attributes = {"units": "m", "long_name": f"variable {k}", "_FillValue": np.nan}
-    return xr.Variable(("x",), indexing.LazilyIndexedArray(array), attributes)
+        class Entrypoint(BackendEntrypoint):
+            def open_dataset(self, filename_or_obj: Any, *, drop_variables: Any = None) -> Any:
+                variables = {name: stored(variable) for name, variable in known.items()}
+                variables, attributes, _names = xr.conventions.decode_cf_variables(variables, {})
+                return xr.Dataset(variables, attrs=attributes)
+
+        xr.open_dataset("nowhere", engine=Entrypoint)
+        return Case(lambda: len(xr.open_dataset("nowhere", engine=Entrypoint)), repeat=3)
+
+    return setup
 
 
 LIMITED = ["plain", "zstd", "blosc", "gzip", "shard", "big", "fortran", "small"]
@@ -200,5 +208,6 @@ LIMITED += ["plain2", "zstd2", "blosc2", "zlib2", "big2", "fortran2"]
 BOUNDS: dict[str, BoundSetup] = {
     **{f"limit_{name}": limit(name) for name in LIMITED},
     "copy_plain": copy("plain"),
-    "xr_floor_500": xarray_floor,
+    "xr_floor_500": xarray_floor(wide),
+    "xr_floor_varied": xarray_floor(varied),
 }

@@ -49,3 +49,20 @@ def wide(variables: int) -> Any:
         },
         coords={"x": np.arange(10)},
     )
+
+
+KINDS = ("f4", "f8", "i2", "i4", "u1", "i8", "c8")
+
+
+def varied(variables: int) -> Any:
+    """Return a dataset of many short variables that differ in their shapes, types and attributes."""
+    import xarray as xr
+
+    def one(k: int) -> Any:
+        sizes = {f"d{number}": 3 + number for number in (k % 10, (k // 10) % 10) if k % 3 or number == k % 10}
+        attributes = {"units": "m", "long_name": f"variable {k}", "valid_range": [0, k], "number": k}
+        if k % 5 == 0:
+            attributes["standard_name"] = f"name_{k % 17}"
+        return tuple(sizes), np.full(tuple(sizes.values()), k % 100, KINDS[k % len(KINDS)]), attributes
+
+    return xr.Dataset({f"v{k:04d}": one(k) for k in range(variables)})

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .case import Data
-from .datasets import era, era_encoding, wide
+from .datasets import era, era_encoding, varied, wide
 from .recipes import Recipe, cube
 from .scale import SCALES, Scale
 from .systems import SYSTEMS, System
@@ -111,6 +111,10 @@ def _datasets(scale: Scale) -> list[tuple[str, Callable[[], Any], dict[str, Any]
         ("wide_1", lambda: wide(1), {"zarr_format": 3, "consolidated": True}),
         ("wide", lambda: wide(many), {"zarr_format": 3, "consolidated": False}),
         ("wide_c", lambda: wide(many), {"zarr_format": 3, "consolidated": True}),
+        ("varied", lambda: varied(many), {"zarr_format": 3, "consolidated": False}),
+        ("varied_c", lambda: varied(many), {"zarr_format": 3, "consolidated": True}),
+        ("wide2", lambda: wide(many), {"zarr_format": 2, "consolidated": False}),
+        ("warm2_u", lambda: era(SCALES["small"]), {"zarr_format": 2, "consolidated": False}),
         ("wide2_c", lambda: wide(many), {"zarr_format": 2, "consolidated": True}),
     ]
 

@@ -90,17 +90,21 @@ ROWS = [
         dataset("era_u", "warm_u", 10, consolidated=False),
         uses=XARRAY,
     ),
-    Row(
-        "xr_open_wide",
-        "open",
-        "dataset of 500 variables, not consolidated",
-        dataset("wide", "warm_u", consolidated=False),
-        ("xr_floor_500",),
-        uses=XARRAY,
+    *(
+        Row(name, "open", shows, dataset(*stored, consolidated=False), (floor,), uses=XARRAY)
+        for name, shows, stored, floor in [
+            ("xr_open_wide", "dataset of 500 variables, not consolidated", ("wide", "warm_u"), "xr_floor_500"),
+            ("xr_open_wide2", "500, v2, not consolidated", ("wide2", "warm2_u"), "xr_floor_500"),
+            ("xr_open_varied", "500 that differ, not consolidated", ("varied", "warm_u"), "xr_floor_varied"),
+        ]
     ),
-    Row("xr_open_wide_c", "open", "500 variables, consolidated", dataset("wide_c"), ("xr_floor_500",), uses=XARRAY),
-    Row(
-        "xr_open_wide2_c", "open", "500, v2, consolidated", dataset("wide2_c", "warm2"), ("xr_floor_500",), uses=XARRAY
+    *(
+        Row(name, "open", shows, dataset(*stored), (floor,), uses=XARRAY)
+        for name, shows, stored, floor in [
+            ("xr_open_wide_c", "500 variables, consolidated", ("wide_c",), "xr_floor_500"),
+            ("xr_open_wide2_c", "500, v2, consolidated", ("wide2_c", "warm2"), "xr_floor_500"),
+            ("xr_open_varied_c", "500 that differ, consolidated", ("varied_c",), "xr_floor_varied"),
+        ]
     ),
     Row("xr_floor_500", "open", "xarray's own cost of 500 variables", None, ("xr_floor_500",), uses=XARRAY),
     Row(

@@ -25,6 +25,7 @@ def spawn(arguments: list[str], timeout: float | None = None) -> subprocess.Comp
     """Run ``python -m tests.bench`` with the arguments in a fresh process."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the peers are compiled where they are installed, so are we
     command = [sys.executable, "-W", "ignore", "-m", "tests.bench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout)
 

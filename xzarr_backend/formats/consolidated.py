@@ -53,16 +53,19 @@ def parse_inline(members: Mapping[str, JSON]) -> Members:
             if not isinstance(value, dict):
                 continue
             path = prefix + _inside(name.strip("/"))
-            found[path] = NodeDocuments(zarr_json=value)
+            found[path] = NodeDocuments(value)
             inner: Any = value.get("consolidated_metadata")
             if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict):
                 waiting.append((f"{path}/", inner["metadata"]))
     return found
 
 
+_OUTSIDE = frozenset({"", ".", ".."})
+
+
 def _inside(path: str) -> str:
     """Return ``path``, or raise where it would lead out of the group: it becomes a part of keys."""
-    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+    if "\0" in path or not _OUTSIDE.isdisjoint(path.split("/")):
         raise MetadataError(
             f"the consolidated metadata name a member {path!r:.80}",
             problems=[("metadata", f"{path!r:.80} is no path: parts must not be empty, '.' or '..'")],

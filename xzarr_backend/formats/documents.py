@@ -6,6 +6,7 @@ nothing that JSON can hold makes the parsers fail in any other way.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ def parse_json(raw: Any, name: str) -> dict[str, JSON]:
     if len(data) > MAX_DOCUMENT_NBYTES:
         raise MetadataError(f"{name} has {len(data)} bytes, too many for metadata")
     try:
-        found = json.loads(data.decode("utf-8-sig"))
+        found = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())  # "utf-8-sig" is slow, and many are small
     except UnicodeDecodeError as error:
         raise MetadataError(f"{name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except json.JSONDecodeError as error:

@@ -7,7 +7,6 @@ compressors, order or byte order. Source: Zarr v2, "Metadata".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..attribute_values import decode_attributes
@@ -32,28 +31,50 @@ def parse_array_v2(
 
     ``reading`` says which quirks of writers are assumed or refused. Raises `MetadataError` or `UnsupportedError`.
     """
-    key = fingerprint(stored, reading)
-    alike = _alike.find(key)
-    if alike is None:
-        return _alike.keep(key, _parse_array(stored, attributes, reading))
-    if alike.zarr_format == 3:  # a v3 document under the v2 name
+    if reading != TOLERANT:
         return _parse_array(stored, attributes, reading)
-    names = dimension_names(stored, attributes, len(alike.shape))
-    return replace(alike, attributes=decode_attributes(attributes), dimension_names=names, document=stored)
+    get = stored.get
+    form = get("shape"), get("chunks")
+    # all members that mean anything; v2 has no extensions
+    kind = [get(name) for name in ("zarr_format", "dtype", "filters", "compressor", "fill_value")]
+    kind += [get("order", "C"), get("dimension_separator"), len(form[0]) if isinstance(form[0], list) else None]
+    kind_key, form_key = fingerprint(kind), fingerprint(form)
+    known, formed = _kinds.find(kind_key), _forms.find(form_key)
+    if known is None or formed is None:
+        spec = _parse_array(stored, attributes, reading, known)
+        if spec.zarr_format == 2:  # else a v3 document under the v2 name
+            _kinds.keep(kind_key, spec)
+            _forms.keep(form_key, spec)
+        return spec
+    return ArraySpec(
+        shape=formed.shape,
+        dtype=known.dtype,
+        chunk_grid=formed.chunk_grid,
+        chunk_key_encoding=known.chunk_key_encoding,
+        codecs=known.codecs,
+        fill_value=known.fill_value,
+        dimension_names=dimension_names(stored, attributes, len(formed.shape)),
+        attributes=decode_attributes(attributes),
+        zarr_format=2,
+        document=stored,
+    )
 
 
-_alike = Alike()
+_kinds, _forms = Alike(), Alike()
 
 
-def _parse_array(stored: Mapping[str, JSON], attributes: Mapping[str, JSON], reading: Reading) -> ArraySpec:
+def _parse_array(
+    stored: Mapping[str, JSON], attributes: Mapping[str, JSON], reading: Reading, alike: ArraySpec | None = None
+) -> ArraySpec:
+    """Parse a document; ``alike`` is the spec of one that differs in its attributes, shape and chunks only."""
     document = read_as_meant(stored, 2, reading)
     if document.get("zarr_format") == 3 and "data_type" in document:
         return parse_array_v3({**document, "attributes": document.get("attributes") or attributes}, reading)
     expect_format(document, 2, ".zarray")
     checks = Checks(document)
     shape = checks.shape()
-    filters = _codec_list(checks, document.get("filters"))
-    dtype = _data_type(checks, filters)
+    filters = [] if alike else _codec_list(checks, document.get("filters"))
+    dtype = alike.dtype if alike else _data_type(checks, filters)
     grid = _grid(checks, shape)
     order = document.get("order", "C")
     if order not in ("C", "F"):
@@ -61,8 +82,8 @@ def _parse_array(stored: Mapping[str, JSON], attributes: Mapping[str, JSON], rea
     separator = document.get("dimension_separator") or "."
     if separator not in (".", "/"):
         checks.problem("dimension_separator", f'must be "." or "/", not {separator!r:.80}')
-    compressor = _codec(checks, document.get("compressor"), "compressor")
-    fill = checks.attempt("fill_value", lambda: dtype.parse_fill(document.get("fill_value"), 2)) if dtype else None
+    compressor = None if alike else _codec(checks, document.get("compressor"), "compressor")
+    fill = alike.fill_value if alike else _fill_value(checks, dtype)
     checks.finish(".zarray")
     assert dtype is not None and grid is not None
     return ArraySpec(
@@ -70,12 +91,18 @@ def _parse_array(stored: Mapping[str, JSON], attributes: Mapping[str, JSON], rea
         dtype=dtype,
         chunk_grid=grid,
         chunk_key_encoding=ChunkKeyEncoding("v2", separator),
-        codecs=v2_chain(dtype, order, len(shape), filters, compressor),
+        codecs=alike.codecs if alike else v2_chain(dtype, order, len(shape), filters, compressor),
         fill_value=fill,
         dimension_names=dimension_names(document, attributes, len(shape)),
         attributes=decode_attributes(attributes),
         zarr_format=2,
         document=stored,
+    )
+
+
+def _fill_value(checks: Checks, dtype: DataType | None) -> Any:
+    return (
+        checks.attempt("fill_value", lambda: dtype.parse_fill(checks.document.get("fill_value"), 2)) if dtype else None
     )
 
 

@@ -7,14 +7,13 @@ unreadable; everything else that is not understood is kept as it was. Source: Za
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ..attribute_values import encode_attributes
-from ..chunk_grids import format_chunk_grid, parse_chunk_grid
+from ..attribute_values import decode_attributes, encode_attributes
+from ..chunk_grids import ChunkGrid, format_chunk_grid, parse_chunk_grid
 from ..chunk_keys import ChunkKeyEncoding, format_chunk_key_encoding, parse_chunk_key_encoding
 from ..compat import TOLERANT, Reading, read_as_meant
-from ..dtypes import parse_dtype_v3
+from ..dtypes import DataType, parse_dtype_v3
 from ..errors import MetadataError, UnsupportedError
 from ..spec import JSON, ArraySpec, GroupSpec, Named
 from .alike import Alike, fingerprint
@@ -44,38 +43,52 @@ def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> A
 
     ``reading`` says which quirks of writers are assumed or refused.
     """
-    key = fingerprint(stored, reading)
-    alike = _alike.find(key)
-    if alike is None:
-        return _alike.keep(key, _parse_array(stored, reading))
-    checks = Checks(stored)
-    attributes = checks.attributes(stored.get("attributes"))
-    checks.finish("zarr.json")
-    names = alike.dimension_names
-    if stored.get("dimension_names") is None:
-        names = _names_in_attributes(attributes, len(alike.shape))
-    return replace(alike, attributes=attributes, dimension_names=names, document=stored)
+    if reading != TOLERANT:
+        return _parse_array(stored, reading)
+    kind = dict(stored)
+    attributes = kind.pop("attributes", None)
+    form = kind.pop("shape", None), kind.pop("chunk_grid", None), kind.pop("dimension_names", None)
+    kind_key, form_key = fingerprint(kind), fingerprint(form)
+    known, formed = _kinds.find(kind_key), _forms.find(form_key)
+    if known is None or formed is None or not (attributes is None or isinstance(attributes, dict)):
+        spec = _parse_array(stored, reading, known)
+        _kinds.keep(kind_key, spec)
+        _forms.keep(form_key, spec)
+        return spec
+    attributes = decode_attributes(attributes or {})
+    rank = len(formed.shape)
+    return ArraySpec(
+        shape=formed.shape,
+        dtype=known.dtype,
+        chunk_grid=formed.chunk_grid,
+        chunk_key_encoding=known.chunk_key_encoding,
+        codecs=known.codecs,
+        fill_value=known.fill_value,
+        dimension_names=_names_in_attributes(attributes, rank) if form[2] is None else formed.dimension_names,
+        attributes=attributes,
+        zarr_format=3,
+        document=stored,
+    )
 
 
-_alike = Alike()
+_kinds, _forms = Alike(), Alike()
 
 
-def _parse_array(stored: Mapping[str, JSON], reading: Reading) -> ArraySpec:
+def _parse_array(stored: Mapping[str, JSON], reading: Reading, alike: ArraySpec | None = None) -> ArraySpec:
+    """Parse a document; ``alike`` is the spec of one that differs in its attributes, shape, grid and names only."""
     document = read_as_meant(stored, 3, reading)
     expect_format(document, 3, "zarr.json")
     checks = Checks(document)
     shape = checks.shape()
-    data_type = checks.needed("data_type")
-    dtype = checks.attempt("data_type", lambda: parse_dtype_v3(data_type)) if data_type is not None else None
-    grid_document = checks.needed("chunk_grid")
-    named_grid = checks.named(grid_document, "chunk_grid") if grid_document is not None else None
-    grid = checks.attempt("chunk_grid", lambda: parse_chunk_grid(shape, named_grid)) if named_grid else None
-    fill = checks.attempt("fill_value", lambda: dtype.parse_fill(checks.required("fill_value"), 3)) if dtype else None
-    keys = _key_encoding(checks)
-    codecs = _codecs(checks)
+    dtype = alike.dtype if alike else _data_type(checks)
+    grid = _grid(checks, shape)
+    fill = alike.fill_value if alike else _fill_value(checks, dtype)
+    keys = alike.chunk_key_encoding if alike else _key_encoding(checks)
+    codecs = alike.codecs if alike else _codecs(checks)
     names = _dimension_names(checks, len(shape))
     attributes = checks.attributes(document.get("attributes"))
-    _check_extensions(checks)
+    if not alike:
+        _check_extensions(checks)
     checks.finish("zarr.json")
     assert dtype is not None and grid is not None and keys is not None
     return ArraySpec(
@@ -90,6 +103,21 @@ def _parse_array(stored: Mapping[str, JSON], reading: Reading) -> ArraySpec:
         zarr_format=3,
         document=stored,
     )
+
+
+def _data_type(checks: Checks) -> DataType | None:
+    data_type = checks.needed("data_type")
+    return checks.attempt("data_type", lambda: parse_dtype_v3(data_type)) if data_type is not None else None
+
+
+def _grid(checks: Checks, shape: tuple[int, ...]) -> ChunkGrid | None:
+    document = checks.needed("chunk_grid")
+    named = checks.named(document, "chunk_grid") if document is not None else None
+    return checks.attempt("chunk_grid", lambda: parse_chunk_grid(shape, named)) if named else None
+
+
+def _fill_value(checks: Checks, dtype: DataType | None) -> Any:
+    return checks.attempt("fill_value", lambda: dtype.parse_fill(checks.required("fill_value"), 3)) if dtype else None
 
 
 def _key_encoding(checks: Checks) -> ChunkKeyEncoding | None:
@@ -202,11 +230,14 @@ def format_array_v3(spec: ArraySpec) -> dict[str, JSON]:
     return document
 
 
+_LISTS = (list, tuple)
+
+
 def format_named(codec: Named) -> dict[str, JSON]:
     """Return the v3 dict of a codec; chains inside its configuration are spelled out too."""
     configuration = {
         name: [format_named(item) if isinstance(item, Named) else item for item in value]
-        if isinstance(value, list | tuple)
+        if isinstance(value, _LISTS)
         else value
         for name, value in codec.configuration.items()
     }

@@ -1,0 +1,155 @@
+"""Lazy dask arrays of very many blocks: dask's own in every respect, but cheap to make, to cut and to pickle."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import xzarr_backend as xz
+from xzarr_backend import dask_lazy
+
+da = pytest.importorskip("dask.array")
+
+VALUES = np.arange(11 * 7).reshape(11, 7)
+ITEMS = [0, -1, 5, slice(None), slice(2, 9), slice(1, None, 3), slice(-4, -1), slice(3, 3), slice(None, None, -1), ...]
+ITEMS += [[1, 5], None, np.int64(3), slice(0, 100)]
+
+
+@pytest.fixture
+def long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three blocks along a dimension are already many."""
+    monkeypatch.setattr(dask_lazy, "LONG", 2)
+
+
+def lazy_of(values: np.ndarray, chunks: tuple[int, ...], **keywords: Any) -> Any:
+    """Return ``values``, stored in memory, as a lazy array."""
+    return xz.from_zarr(xz.create_array({}, data=values, chunks=chunks), **keywords)
+
+
+@pytest.mark.usefixtures("long")
+def test_the_tasks_are_those_of_dask() -> None:
+    """Keys, chunks, shape, values and what each task reads equal those of dask's own function."""
+    lazy = lazy_of(VALUES, (3, 2))
+    array = lazy._recipe.array
+    own = da.from_array(array, chunks=(3, 2), name=lazy.name, inline_array=True)
+    assert (lazy.chunks, lazy.shape, lazy.dtype, lazy.numblocks) == (own.chunks, own.shape, own.dtype, own.numblocks)
+    ours, theirs = dict(lazy.dask), dict(own.dask)
+    assert ours.keys() == theirs.keys()
+    assert all(ours[key].args[1] == theirs[key].args[1] for key in ours)
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), VALUES)
+    (layer,) = lazy.dask.layers.values()
+    assert layer.collection_annotations["chunks"] == own.chunks
+    assert layer.collection_annotations["chunksize"] == own.chunksize
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize("key", [*product(ITEMS, ITEMS), *((item,) for item in ITEMS), ()], ids=str)
+def test_selections_are_those_of_numpy(key: tuple[Any, ...]) -> None:
+    """Whichever way a selection goes, it has the values and the chunks that dask gives it."""
+    lazy = lazy_of(VALUES, (3, 2))
+    own = da.from_array(VALUES, chunks=(3, 2))
+    try:
+        expected = own[key]
+        values = expected.compute(scheduler="sync")
+    except Exception as error:  # refused, or a selection that dask itself cannot compute
+        with pytest.raises(type(error)):
+            lazy[key].compute(scheduler="sync")
+        return
+    found = lazy[key]
+    np.testing.assert_array_equal(found.compute(scheduler="sync"), values)
+    assert (found.shape, found.chunks, found.dtype) == (expected.shape, expected.chunks, expected.dtype)
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize("index", [11, -12, (0, 7), (0, 0, 0)])
+def test_wrong_selections_are_refused(index: Any) -> None:
+    """What dask refuses stays refused."""
+    with pytest.raises(IndexError):
+        lazy_of(VALUES, (3, 2))[index]
+
+
+@pytest.mark.usefixtures("long")
+def test_a_selection_shares_the_tasks_of_the_whole() -> None:
+    """A part and the whole, computed together, read every block once."""
+    lazy = lazy_of(VALUES, (3, 2))
+    assert {key for key in lazy[:4, :2].dask.to_dict() if key[0] == lazy.name} <= set(lazy.dask)
+
+
+@pytest.mark.usefixtures("long")
+@pytest.mark.parametrize(
+    "work", ["sum", "rechunk", "map_blocks", "arithmetic", "persist", "copy", "concatenate", "html"]
+)
+def test_dask_goes_on_with_it(work: str) -> None:
+    """What is made of it is dask's own."""
+    lazy = lazy_of(VALUES, (3, 2))
+    if work == "html":
+        assert "(3, 2)" in lazy._repr_html_() and lazy.dask._repr_html_()
+        return
+    made = {
+        "sum": lambda: lazy.sum(axis=0, keepdims=True) + 0 * lazy,
+        "rechunk": lambda: lazy.rechunk((11, 1)),
+        "map_blocks": lambda: lazy.map_blocks(lambda block: block * 2),
+        "arithmetic": lambda: (lazy + lazy.T.T) / 2,
+        "persist": lambda: lazy.persist(scheduler="sync"),
+        "copy": lazy.copy,
+        "concatenate": lambda: da.concatenate([lazy[:4], lazy[4:]]),
+    }[work]()
+    expected = {"sum": VALUES.sum(axis=0, keepdims=True) + 0 * VALUES, "map_blocks": VALUES * 2}.get(work, VALUES)
+    assert type(made) is da.Array
+    np.testing.assert_array_equal(made.compute(scheduler="sync"), expected)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("chunks", [None, "auto", (4, 4), ((1, 10), (7,))])
+def test_pickles(inline: bool, many: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A copy has the same name, chunks and values."""
+    monkeypatch.setattr(dask_lazy, "LONG", 2 if many else 10_000)
+    array = xz.create_array(tmp_path, data=VALUES, chunks=(3, 2))
+    lazy = xz.from_zarr(array, chunks=chunks, inline_array=inline)
+    for _ in range(2):
+        copy = pickle.loads(pickle.dumps(lazy))
+        assert (copy.name, copy.chunks, set(copy.dask.to_dict())) == (lazy.name, lazy.chunks, set(lazy.dask.to_dict()))
+        np.testing.assert_array_equal(copy.compute(scheduler="sync"), VALUES)
+        lazy = copy
+
+
+def test_what_was_assigned_to_pickles_as_it_is() -> None:
+    """An assignment changes an array in place; its pickle must not go back to what is stored."""
+    lazy = lazy_of(VALUES, (3, 2))
+    lazy[0] = -1
+    expected = VALUES.copy()
+    expected[0] = -1
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).compute(scheduler="sync"), expected)
+    np.testing.assert_array_equal(lazy[:2].compute(scheduler="sync"), expected[:2])
+
+
+def test_annotations_survive_pickling() -> None:
+    """What a scheduler was told about the layer is kept."""
+    import dask
+
+    with dask.annotate(priority=5):
+        lazy = lazy_of(VALUES, (3, 2))
+    (layer,) = pickle.loads(pickle.dumps(lazy)).dask.layers.values()
+    assert layer.annotations == {"priority": 5}
+
+
+def test_names_are_deterministic() -> None:
+    """The same array and blocks have the same name, however the blocks were asked for; other blocks another one."""
+    array = xz.create_array({}, data=VALUES, chunks=(3, 2))
+    first = xz.from_zarr(array)
+    assert first.name == xz.from_zarr(array, chunks=(3, 2)).name == xz.from_zarr(array, chunks={0: 3}).name
+    assert first.name != xz.from_zarr(array, chunks=(6, 2)).name
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (1,)])
+def test_small_shapes(shape: tuple[int, ...]) -> None:
+    """Arrays without elements, or without dimensions, are arrays too."""
+    lazy = lazy_of(np.ones(shape), tuple(max(length, 1) for length in shape))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).compute(scheduler="sync"), np.ones(shape))
+    assert lazy.shape == shape

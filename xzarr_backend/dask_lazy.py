@@ -1,0 +1,169 @@
+"""Lazy dask arrays that cost the same for ten blocks and for a million.
+
+Imports dask and array. Invariant: tasks, keys and values are those of dask's own `from_array`; the graph holds the
+`Array` itself, which pickles as its place and its documents; what is computed from a lazy array is plain dask's.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+from dask._task_spec import Alias
+from dask.array.core import getter
+from dask.base import tokenize
+from dask.blockwise import BlockwiseDep, blockwise
+from dask.highlevelgraph import HighLevelGraph
+
+from .array import Array
+
+LONG = 10_000  # blocks along one dimension: dask looks at each of them for almost everything
+FEW = 1_000  # blocks of a selection
+
+Sizes = tuple[Any, ...]  # along each dimension the length of equal blocks (the last may be shorter), or all lengths
+
+
+class Recipe(NamedTuple):
+    """What a lazy array is made of."""
+
+    array: Array
+    sizes: Sizes
+    name: str
+    inline_array: bool
+    meta: Any
+
+
+def lazy_array(recipe: Recipe) -> da.Array:
+    """Return the array of ``recipe``, as `dask.array.from_array` makes it."""
+    array, sizes, name, inline_array, meta = recipe
+    blocks = tuple(
+        _lengths(length, size) if isinstance(size, int) else size
+        for length, size in zip(array.shape, sizes, strict=True)
+    )
+    if inline_array and max(map(len, blocks), default=0) > LONG and all(isinstance(size, int) for size in sizes):
+        lazy = _long(recipe, blocks)
+    else:
+        lazy = da.from_array(array, chunks=blocks, name=name, inline_array=inline_array, meta=meta)
+    if type(lazy) is da.Array:  # a plugin of dask may have made something else of it
+        lazy.__class__ = LazyArray
+        lazy._recipe = recipe
+    return lazy
+
+
+@lru_cache(16)
+def _lengths(length: int, size: int) -> tuple[int, ...]:
+    """Return the lengths of equal blocks but for the last one; one object, as dask remembers sums by identity."""
+    count, rest = divmod(length, size)
+    return (size,) * count + ((rest,) if rest or not length else ())
+
+
+def _long(recipe: Recipe, blocks: tuple[tuple[int, ...], ...]) -> da.Array:
+    """Return what `dask.array.from_array` would, but that nothing looks at each block (benchmark: open_1d)."""
+    array, sizes, name, _, meta = recipe
+    axes, slices = tuple(range(array.ndim)), Slices(array.shape, sizes, tuple(map(len, blocks)))
+    layer = blockwise(getter, name, axes, array, None, slices, axes, numblocks={}, _data_producer=True)
+    graph = HighLevelGraph.from_collections(name, layer)
+    lazy = da.Array(graph, name, tuple((length,) for length in array.shape), dtype=array.dtype, meta=meta)
+    lazy._chunks = blocks  # one block each was cheap to check; these are known to fit
+    lazy.__dict__["shape"] = array.shape  # where dask remembers it
+    if layer.collection_annotations:
+        layer.collection_annotations |= {"chunksize": sizes, "chunks": blocks}
+    return lazy
+
+
+class Slices(BlockwiseDep):  # type: ignore[misc]
+    """Gives each block its slices of the array, from the lengths of the blocks: dask's own lists every start."""
+
+    produces_tasks = False
+
+    def __init__(self, shape: tuple[int, ...], sizes: Sizes, numblocks: tuple[int, ...]) -> None:
+        self.shape, self.sizes, self.numblocks = shape, sizes, numblocks
+
+    def __getitem__(self, index: tuple[int, ...]) -> tuple[slice, ...]:
+        """Return the slices of the block at ``index``."""
+        return tuple(
+            slice(at * size, min((at + 1) * size, length), None)
+            for at, size, length in zip(index, self.sizes, self.shape, strict=True)
+        )
+
+    def __dask_tokenize__(self) -> Any:
+        return "xzarr_backend.Slices", self.shape, self.sizes
+
+
+class LazyArray(da.Array):  # type: ignore[misc]
+    """dask's own array, but that it pickles as what it is made of, and looks at the blocks of a small selection only.
+
+    dask pickles the length and the start of every block, 7 MB for a million along one dimension, and adds up all
+    lengths for each selection (benchmarks: pickle_1d, corner_1d).
+    """
+
+    __slots__ = ()
+    _recipe: Recipe
+
+    def __reduce__(self) -> Any:
+        layer = self.dask.layers.get(self._recipe.name)
+        if self.name != self._recipe.name or layer is None or layer.annotations:
+            return super().__reduce__()  # assigned to, or annotated: not what the recipe makes
+        return lazy_array, (self._recipe,)
+
+    def __getitem__(self, index: Any) -> Any:
+        if self.name == self._recipe.name and max(self.numblocks, default=0) > LONG:
+            parts = _parts(index, self._recipe)
+            if parts is not None and math.prod(part.last - part.first for part in parts) <= FEW:
+                return self._few(parts)[tuple(part.within for part in parts)]
+        return super().__getitem__(index)
+
+    def _few(self, parts: list[_Part]) -> da.Array:
+        """Return some of the blocks as an array, like ``self.blocks[...]``, which lists all keys."""
+        spans = [range(part.first, part.last) for part in parts]
+        name = f"blocks-{tokenize(self.name, spans)}"
+        layer = {}
+        for place in product(*map(enumerate, spans)):
+            key = (name, *(to for to, _ in place))
+            layer[key] = Alias(key, (self.name, *(at for _, at in place)))  # a bare key would list all keys again
+        graph = HighLevelGraph.from_collections(name, layer, dependencies=[self])
+        chunks = tuple(tuple(lengths[at] for at in span) for lengths, span in zip(self.chunks, spans, strict=True))
+        return da.Array(graph, name, chunks, dtype=self.dtype, meta=self._meta)
+
+
+class _Part(NamedTuple):
+    """Along one dimension: the blocks from ``first`` to before ``last``, and what is selected ``within`` them."""
+
+    first: int
+    last: int
+    within: int | slice
+
+
+def _parts(index: Any, recipe: Recipe) -> list[_Part] | None:
+    """Return the blocks that a selection by numbers and slices touches; None for any other, and for an empty one."""
+    shape, key = recipe.array.shape, list(index if isinstance(index, tuple) else (index,))
+    if sum(item is ... for item in key) > 1:
+        return None
+    at = next((at for at, item in enumerate(key) if item is ...), len(key))
+    key[at : at + 1] = [slice(None)] * (len(shape) - len(key) + (at < len(key)))
+    if len(key) != len(shape):
+        return None
+    parts = []
+    for item, length, size in zip(key, shape, recipe.sizes, strict=True):
+        start, stop, step = _span(item, length)
+        if start >= stop or not isinstance(size, int):
+            return None
+        first, last = start // size, (stop - 1) // size + 1
+        begin = first * size
+        parts.append(_Part(first, last, slice(start - begin, stop - begin, step) if step else start - begin))
+    return parts
+
+
+def _span(item: Any, length: int) -> tuple[int, int, int]:
+    """Return start, stop and step of a number (step 0) or a slice forward; an empty span for anything else."""
+    if isinstance(item, slice):
+        start, stop, step = item.indices(length)
+        return (start, stop, step) if step > 0 else (0, 0, 0)
+    if isinstance(item, int | np.integer) and not isinstance(item, bool) and -length <= item < length:
+        start = int(item) % length
+        return start, start + 1, 0
+    return 0, 0, 0

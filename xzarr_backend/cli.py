@@ -1,7 +1,7 @@
 """The command ``xzarr``: looking at stores from a terminal, and changing them.
 
 Imports click, opening and the rows below; every command loads the rest of what it needs. Invariant: an error of ours
-ends a command with one message and exit status 1, never with a traceback.
+ends a command with one message and exit status 1, never with a traceback; Ctrl-C ends it with 130.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from . import __version__
 from .array import Array
 from .cli_checks import COMMANDS as CHECKS
 from .cli_convert import COMMANDS
-from .cli_options import print_result, store_command
+from .cli_options import INTERRUPTED, print_result, store_command
 from .cli_profiles import COMMANDS as PROFILES
 from .display_text import bytes_text, plain
 from .errors import XzarrError
@@ -31,6 +31,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except XzarrError as error:
             raise click.ClickException(plain(str(error), keep="\n")) from error
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .cli_options import print_result, store_command
+from .cli_options import INTERRUPTED, print_result, store_command
 from .display_text import plain
 from .errors import XzarrError
 
@@ -30,6 +30,16 @@ def _failing_with_two() -> Iterator[None]:
         yield
     except (XzarrError, OSError) as error:
         raise _CannotRun(plain(str(error), keep="\n")) from error
+
+
+@contextmanager
+def _resumable(state: str | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        way = "the same command goes on" if state else "with --state FILE it could have gone on from here"
+        click.echo(f"\ninterrupted: {way}", err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 @click.command()
@@ -85,7 +95,7 @@ def verify(
     """
     from .verifying import verify as check
 
-    with _failing_with_two(), _progress(not as_json) as progress:
+    with _failing_with_two(), _resumable(state), _progress(not as_json) as progress:
         report = check(
             store,
             path,

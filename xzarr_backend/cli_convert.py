@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .cli_options import Command, json_option, print_result, storage_option, store_command
+from .cli_options import INTERRUPTED, Command, json_option, print_result, storage_option, store_command
 from .errors import XzarrError
 
 
@@ -117,7 +117,7 @@ def _carry_out(action: Any, src: str, dst: str, as_json: bool, quiet: bool, opti
         report = action(src, dst, progress=_show_progress if shown else None, **options)
     except KeyboardInterrupt:
         click.echo(f"\ninterrupted: {dst} is unfinished; the same command with --resume goes on", err=True)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if shown:
             click.echo("\r\x1b[K", nl=False, err=True)

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+INTERRUPTED = 130  # the exit status after Ctrl-C, as shells have it
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -28,6 +28,7 @@ from .stores import open_store
 from .stores.base import Request, Store
 from .stores.files import OURS
 from .stores.local import LocalStore
+from .stores.zip import ZipStore
 from .verify_chunks import check_object, fetch, has_checksum, why_unverifiable
 from .verify_report import ArrayResult, Problem, VerifyReport
 from .verify_state import Progress
@@ -313,4 +314,6 @@ def _repair(store: Store, path: str, report: VerifyReport) -> None:
             removed += 1
     if isinstance(store, LocalStore):
         removed += store.sweep(f"{path}/" if path else "")
+    elif isinstance(store, ZipStore):
+        removed += store.sweep()
     report.repaired += [f"{removed} leftover(s) removed"] if removed else []

@@ -26,6 +26,7 @@ from xzarr_backend.converting import convert
 from xzarr_backend.copying import copy
 from xzarr_backend.journal import has_journal
 from xzarr_backend.stores import MemoryStore, open_store
+from xzarr_backend.stores.files import temporary_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -383,8 +384,49 @@ def test_an_unfinished_target_can_be_replaced(tmp_path: Path) -> None:
         convert(tmp_path / "a.zarr", tmp_path / "b.zarr", zarr_format=3, progress=Stop(3))
     convert(tmp_path / "a.zarr", tmp_path / "b.zarr", chunks=9, overwrite=True)
     assert not has_journal(open_store(tmp_path / "b.zarr"), "")
-    with pytest.raises(xz.NodeExistsError, match="stored here already"):
+    with pytest.raises(xz.NodeExistsError, match="not what was to be resumed"):
         convert(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+
+
+@pytest.mark.parametrize("wishes", [{}, {"chunks": (100, 1), "memory": "40 kB"}], ids=["raw", "two passes"])
+@pytest.mark.parametrize("name", ["b.zarr", "b.zip"])
+def test_what_was_finished_before_a_kill_is_compared(name: str, wishes: dict[str, Any], tmp_path: Path) -> None:
+    """A kill may come after the last step: resumed, the target is compared with the source, and left as it is."""
+    source = xz.create_array(tmp_path / "a", data=np.arange(10_000.0).reshape(100, 100), chunks=(1, 100))
+    whole = convert(tmp_path / "a", tmp_path / name, consolidated=True, **wishes)
+    before = objects_of(tmp_path / name)
+    report = convert(tmp_path / "a", tmp_path / name, resume=True, **wishes)
+    assert (report.resumed, report.objects, report.verified) == (whole.tasks, 0, True)
+    assert objects_of(tmp_path / name) == before
+    source[3, 4] = -1
+    with pytest.raises(xz.ChunkError, match="differs from the source"):
+        convert(tmp_path / "a", tmp_path / name, resume=True, **wishes)
+    assert objects_of(tmp_path / name) == before
+
+
+def test_a_finished_copy_is_compared(tmp_path: Path) -> None:
+    """The same for copies, which compare all objects."""
+    make_source(tmp_path / "a.zarr")
+    copy(tmp_path / "a.zarr", tmp_path / "b.zarr")
+    assert copy(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True).verified
+    next((tmp_path / "b.zarr" / "sparse").glob("[0-9]*")).write_bytes(b"x")
+    with pytest.raises(xz.ChunkError, match="differs from the source"):
+        copy(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+    (tmp_path / "b.zarr" / ".zattrs").write_text("{}")
+    with pytest.raises(xz.NodeExistsError, match="not what was to be resumed"):
+        copy(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+
+
+def test_a_killed_archive_leaves_nothing_for_good(tmp_path: Path) -> None:
+    """What a killed conversion wrote beside its archive goes with the next one; what others write there stays."""
+    xz.create_array(tmp_path / "a", data=np.arange(400), chunks=4)
+    ended = run_python(KILLED, str(tmp_path / "a"), str(tmp_path / "b.zip"), "1", json.dumps({"compressors": "gzip"}))
+    assert ended.returncode == -signal.SIGKILL and not (tmp_path / "b.zip").exists()
+    assert [path.name[:7] for path in tmp_path.iterdir() if path.name != "a"] == [".xzarr-"]
+    ours = tmp_path / temporary_name()
+    ours.touch()
+    convert(tmp_path / "a", tmp_path / "b.zip", compressors="gzip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a", "b.zip", ours.name])
 
 
 KILLED = """

@@ -347,6 +347,21 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         xz.verify(tmp_path / "s", state=state)
 
 
+@pytest.mark.parametrize("state", [True, False])
+def test_ctrl_c_at_the_terminal(state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no verdict: the status is 130, and the message says whether the same command goes on."""
+    make(tmp_path / "s", {"a": CHECKED["zstd"]})
+
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xzarr_backend.verifying._check_arrays", interrupt)
+    options = ["--state", str(tmp_path / "state")] if state else []
+    ended = CliRunner().invoke(main, ["verify", str(tmp_path / "s"), *options])
+    assert ended.exit_code == 130
+    assert ("the same command goes on" if state else "with --state FILE") in ended.stderr
+
+
 def test_a_sample_and_one_array(tmp_path: Path) -> None:
     """``sample`` decodes a few objects of each array; a path limits the check to what is below it."""
     make(tmp_path / "s", {"a": CHECKED["zstd"], "b": CHECKED["gzip"]})

@@ -90,19 +90,17 @@ def convert(
     _check_meant(wishes, plans)
     documents = _documents(nodes, plans, zarr_format, readers)
     check_room(target, expected_nbytes(plans) - (_stored(target) if resume or overwrite else 0))
-    finished = resume and is_finished(target, documents)
-    if not finished:
-        check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
+    if consolidated is None:
+        consolidated = isinstance(root, Group) and root.consolidated
     report = Report(root.store.url, target.url, len(arrays), len(nodes) - len(arrays))
     report.passes = {plan.path: plan.how for plan in plans}
     report.notes = [note for plan in plans for note in plan.notes]
     report.notes += [] if readers is None else readers.notes_of(zarr_format)
     report.tasks = sum(plan.ntasks for plan in plans)
-    if finished:
+    if resume and is_finished(target, documents):
+        report.consolidated = consolidated and isinstance(root, Group)
         compared = [(plan.compared(), plan.workers) for plan in plans]
         return confirm(target, report, compared, scheduler=scheduler, progress=progress)
-    if consolidated is None:
-        consolidated = isinstance(root, Group) and root.consolidated
     token = token_of(root.store, documents, plans, verify)
 
     def work(runner: Runner) -> None:
@@ -112,8 +110,11 @@ def convert(
         if consolidated and isinstance(root, Group):
             report.consolidated = consolidate(target, "").members is not None
 
+    def prepare() -> None:
+        check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
+
     report.verified = verify
-    return run(target, token, report, work, resume=resume, scheduler=scheduler, progress=progress)
+    return run(target, token, report, prepare, work, resume=resume, scheduler=scheduler, progress=progress)
 
 
 def check_places(
@@ -183,16 +184,21 @@ def run(
     target: Store,
     token: str,
     report: Report,
+    prepare: Callable[[], None],
     work: Callable[[Runner], None],
     *,
     resume: bool,
     scheduler: Any,
     progress: Progress | None,
 ) -> Report:
-    """Do ``work`` under a journal and complete ``report``; whatever ends it early leaves a state to be resumed."""
+    """Do ``work`` under a journal and complete ``report``; whatever ends it early leaves a state to be resumed.
+
+    ``prepare`` makes place at the target, when nothing else can be wrong.
+    """
     began = time.monotonic()
     client, ours = (None, False) if scheduler is None else connect(scheduler)
     try:
+        prepare()
         late = isinstance(target, ZipStore)
         journal = LateJournal(target, token, resume) if late else Journal.open(target, "", token, resume)
         with _resumable(target, journal):

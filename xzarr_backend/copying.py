@@ -107,13 +107,13 @@ def copy(
     workers = max(1, min(CONNECTIONS if remote else thread_budget(), limit // max(largest[1], 1)))
     tasks = [CopyKeys(source, target, prefix, keys) for keys in _batches(others, min(BATCH_NBYTES, limit // workers))]
     last = [CopyKeys(source, target, prefix, (key,)) for key in sorted(documents, key=lambda k: (-k.count("/"), k))]
-    finished = resume and not has_journal(target, "") and _same_documents(last)
-    if not finished:
-        check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
     report = Report(source.url, target.url, tasks=len(tasks) + len(last), verified=verify)
-    if finished:
+    if resume and not has_journal(target, "") and _same_documents(last):
         return confirm(target, report, [(tasks, workers)], scheduler=scheduler, progress=progress)
     digest = hashlib.sha256(repr((source.url, path, found, verify)).encode()).hexdigest()
+
+    def prepare() -> None:
+        check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
 
     def work(runner: Runner) -> None:
         runner.run(tasks, workers, True)
@@ -121,7 +121,7 @@ def copy(
             runner.compare(tasks, workers)
         runner.run(last, 1, True)
 
-    return run(target, digest, report, work, resume=resume, scheduler=scheduler, progress=progress)
+    return run(target, digest, report, prepare, work, resume=resume, scheduler=scheduler, progress=progress)
 
 
 def _check(source: Store, path: str, found: Sequence[tuple[str, int]], largest: tuple[str, int], limit: int) -> None:

@@ -640,6 +640,25 @@ def test_on_a_cluster(tmp_path: Path) -> None:
             convert(tmp_path / "a.zarr", {}, scheduler=address)
 
 
+@pytest.mark.parametrize("action", [convert, copy])
+@pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:1"])
+def test_a_scheduler_that_cannot_be_reached_costs_nothing(
+    action: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``overwrite`` is to replace stays until the cluster has answered."""
+    distributed = pytest.importorskip("distributed")
+
+    def refuse(*given: object, **options: object) -> None:
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    make_source(tmp_path / "a.zarr")
+    xz.create_array(tmp_path / "b.zarr", data=[1, 2])
+    with pytest.raises(xz.XzarrError, match=r"no address of a scheduler|cannot be reached"):
+        action(tmp_path / "a.zarr", tmp_path / "b.zarr", overwrite=True, scheduler=address)
+    assert xz.open_array(tmp_path / "b.zarr")[...].tolist() == [1, 2]
+
+
 def run(*arguments: str) -> Any:
     """Run ``xzarr`` in this process."""
     return CliRunner().invoke(main, list(arguments))

@@ -1,7 +1,7 @@
 """The command ``xzarr``: looking at stores from a terminal, and changing them.
 
 Imports click, opening and the rows below; every command loads the rest of what it needs. Invariant: an error of ours
-ends a command with one message and exit status 1, never with a traceback; Ctrl-C ends it with 130.
+or of the system ends a command with one message and exit status 1, never with a traceback; Ctrl-C ends it with 130.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from . import __version__
 from .array import Array
 from .cli_checks import COMMANDS as CHECKS
 from .cli_convert import COMMANDS
-from .cli_options import INTERRUPTED, print_result, store_command
+from .cli_options import INTERRUPTED, message_of, print_result, store_command
 from .cli_profiles import COMMANDS as PROFILES
 from .display_text import bytes_text, plain
 from .errors import XzarrError
@@ -29,8 +29,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except XzarrError as error:
-            raise click.ClickException(plain(str(error), keep="\n")) from error
+        except (XzarrError, OSError) as error:
+            raise click.ClickException(plain(message_of(error), keep="\n")) from error
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)
             raise SystemExit(INTERRUPTED) from None
@@ -101,7 +101,10 @@ def explain(
 
 def parse_selection(text: str) -> tuple[Any, ...]:
     """Return the selection that ``text`` means: whole numbers, slices and "...", in brackets or not."""
-    inside = text.strip().removeprefix("[").removesuffix("]").strip().removesuffix(",")
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    inside = inside.strip().removesuffix(",")
     return tuple(_parse_item(item.strip(), text) for item in inside.split(",")) if inside else ()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .cli_options import INTERRUPTED, print_result, store_command
+from .cli_options import INTERRUPTED, message_of, print_result, store_command
 from .display_text import plain
 from .errors import XzarrError
 
@@ -29,7 +29,7 @@ def _failing_with_two() -> Iterator[None]:
     try:
         yield
     except (XzarrError, OSError) as error:
-        raise _CannotRun(plain(str(error), keep="\n")) from error
+        raise _CannotRun(plain(message_of(error), keep="\n")) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What several commands of ``xzarr`` take and print.
 
-Imports click. Invariant: an option means the same in every command.
+Imports click and errors. Invariant: an option means the same in every command.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from .errors import XzarrError
 
 INTERRUPTED = 130  # the exit status after Ctrl-C, as shells have it
 
@@ -48,6 +50,14 @@ def store_command(command: Command) -> Command:
     """Add what all commands on a store take."""
     options = storage_option("-o", "--option", "storage_options", of="a URL")
     return click.argument("store")(options(json_option(command)))
+
+
+def message_of(error: BaseException) -> str:
+    """Return what an error says: those of the system in three lines as ours are."""
+    if not isinstance(error, OSError) or isinstance(error, XzarrError) or not error.strerror:
+        return str(error) or type(error).__name__
+    where = f"\n  at {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}\n  check the path, the permissions and the connection"
 
 
 def print_result(shown: Any, facts: dict[str, Any], as_json: bool) -> None:

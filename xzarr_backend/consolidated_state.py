@@ -13,7 +13,18 @@ from typing import Any
 from .consolidating import INLINE, clean
 from .errors import XzarrError
 from .formats.consolidated import Members, NodeDocuments, parse_inline, parse_zmetadata
-from .inventory import ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA, Document, Documents, Inventory, load_documents
+from .inventory import (
+    ZARR_JSON,
+    ZARRAY,
+    ZATTRS,
+    ZGROUP,
+    ZMETADATA,
+    Document,
+    Documents,
+    Inventory,
+    load_documents,
+    load_nodes,
+)
 from .spec import JSON
 
 _FIELDS = ((ZARR_JSON, "zarr_json"), (ZARRAY, "zarray"), (ZGROUP, "zgroup"), (ZATTRS, "zattrs"))
@@ -40,6 +51,13 @@ def consolidated_groups(inventory: Inventory) -> dict[str, Members]:
     """
     found = {path: consolidated_members(documents) for path, documents in inventory.nodes.items()}
     return {path: members for path, members in sorted(found.items()) if members is not None and _speaks(members, path)}
+
+
+def ask_consolidated(inventory: Inventory) -> None:
+    """Find the nodes of a store that cannot be listed through its consolidated metadata."""
+    for group, members in list(consolidated_groups(inventory).items()):
+        prefix = f"{group}/" if group else ""
+        load_nodes(inventory, [f"{prefix}{member}" for member in members if member])
 
 
 def _speaks(members: Members, path: str) -> bool:

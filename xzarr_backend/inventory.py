@@ -132,6 +132,14 @@ def take_inventory(store: Store, path: str = "") -> Inventory:
     return found
 
 
+def load_nodes(inventory: Inventory, paths: list[str]) -> None:
+    """Add the documents of the nodes at ``paths``."""
+    keys = [f"{path}/{name}" if path else name for path in paths for name in DOCUMENTS]
+    for key, document in zip(keys, load_documents(inventory.store, keys), strict=True):
+        if document is not None:
+            inventory.nodes.setdefault(key.rpartition("/")[0], {})[document.name] = document
+
+
 COPY = ".xzarr-copy"  # how the copies end that `doctor` keeps of the documents it mends
 
 

@@ -18,7 +18,7 @@ MOST_PROBLEMS, MOST_NOTES = 60, 5  # that the text lists
 # kind: what it means
 KINDS = {
     "metadata": "a document cannot be read, or the array not be opened",
-    "unreadable": "an object cannot be fetched",
+    "unreadable": "an object cannot be fetched, or a folder not be listed",
     "truncated": "an object has fewer bytes than its chunk needs",
     "damaged": "an object does not decode, or its checksum does not match",
     "bad-index": "the index of a shard is wrong",
@@ -30,7 +30,7 @@ KINDS = {
 }
 # what a whole store may have too
 NOTES = {
-    "unlisted": "the place cannot be listed, so missing and foreign objects are not known",
+    "unlisted": "the kind of store cannot be listed, so foreign objects are not known",
     "lock": "an empty lock file, as ExZarr leaves them beside every chunk that it read or wrote",
     "empty": "no chunk of the array is stored, so that all of it reads as the fill value",
 }

@@ -20,7 +20,7 @@ from .consolidating import consolidate
 from .doctor_facts import Facts
 from .errors import NodeNotFoundError, XzarrError
 from .executor import run, thread_budget
-from .inventory import ZMETADATA, Inventory, Stored, only_archive, owner, reason, take_inventory
+from .inventory import MAX_OBJECTS, ZMETADATA, Inventory, Stored, only_archive, owner, reason, take_inventory
 from .nodes import clean_path
 from .pending import FOLDER
 from .stored import parse_key
@@ -32,6 +32,7 @@ from .stores.zip import ZipStore
 from .verify_chunks import check_object, fetch, has_checksum, why_unverifiable
 from .verify_report import ArrayResult, Problem, VerifyReport
 from .verify_state import Progress
+from .verify_unlisted import find_nodes, is_unlisted, settle_missing
 
 NEARLY_FULL = 0.5  # from this share of the grid on, an array is meant to be full
 MOST_MISSING = 1000  # that are listed by name
@@ -78,12 +79,18 @@ def verify(
     ]
     report = VerifyReport(opened.url, sample=sample)
     report.add(_metadata_problems(inventory, facts))
+    unlisted = is_unlisted(inventory)
+    for one in facts if unlisted else ():
+        one.expect_every_chunk()
     work = Progress(state, (opened.url, path, sample, quirks))
     report.resumed = len(work.done)
     try:
         _check_arrays(report, facts, work, sample, full, progress)
     finally:
         work.flush()
+    if unlisted:
+        report.add(settle_missing(zip(facts, report.arrays, strict=True), work.problems, 0 if full else NEARLY_FULL))
+    work.problems.sort(key=lambda problem: (problem.array, problem.key))  # threads find them in any order
     report.add([*work.problems, *_strays(inventory, path), *_hollow(inventory, facts, path)])
     report.add([*_leftovers(inventory, path), *_stale(inventory, path)])
     work.finish()
@@ -98,16 +105,24 @@ def _inventory(store: Store, path: str) -> Inventory:
     archive = only_archive(store) if not inventory.nodes and not path else None
     if archive is not None:
         inventory = take_inventory(archive)
+    if is_unlisted(inventory):
+        find_nodes(inventory, path)
     if not inventory.nodes:
         why = f"the place cannot be listed: {reason(inventory.problem)}" if inventory.problem else "no Zarr metadata"
-        raise NodeNotFoundError(f"no Zarr node is stored here: {why}", where=f"{store.url}, path {path!r}")
+        where = f"{store.url}, path {path!r}" if path else store.url
+        raise NodeNotFoundError(f"no Zarr node is stored here: {why}", where=where, hint="check the path")
     return inventory
 
 
 def _metadata_problems(inventory: Inventory, arrays: list[Facts]) -> Iterator[Problem]:
-    if not inventory.complete:
-        why = reason(inventory.problem) if inventory.problem is not None else "there are too many objects"
-        yield Problem("unlisted", "/", "", why)
+    if is_unlisted(inventory) and inventory.problem is not None:
+        yield Problem("unlisted", "/", "", f"{reason(inventory.problem)}; each chunk of the grids was asked for")
+    elif inventory.problem is not None:
+        place = getattr(inventory.problem, "filename", None) or inventory.store.url
+        yield Problem("unreadable", "/", "", f"{place} cannot be listed: {reason(inventory.problem)}")
+    elif not inventory.complete:
+        why = f"there are more than {MAX_OBJECTS:,} objects, of which the others were not looked at"
+        yield Problem("unreadable", "/", "", f"{why}; check the arrays one by one (--array)")
     for path, documents in sorted(inventory.nodes.items()):
         prefix = f"{path}/" if path else ""
         for name, document in sorted(documents.items()):
@@ -255,7 +270,7 @@ def _leftovers(inventory: Inventory, path: str) -> Iterator[Problem]:
             yield Problem("lock", f"/{path}", stored.key, "an empty lock file")
         elif LEFTOVER.search(stored.key):
             yield Problem("leftover", f"/{path}", stored.key, "a lock or temporary file")
-    for group in {"", *inventory.groups}:
+    for group in {"", *inventory.groups} if inventory.complete else ():
         for name, what in (("append.json", "an append"), ("journal/plan.json", "a resumable write")):
             key = f"{group}/{FOLDER}{name}" if group else f"{FOLDER}{name}"
             if inventory.store.size(key) is not None:
@@ -278,7 +293,7 @@ def _temporary_files(store: LocalStore, path: str) -> Iterator[Problem]:
 
 
 def _stale(inventory: Inventory, path: str) -> Iterator[Problem]:
-    if not inventory.complete:
+    if not inventory.complete and not is_unlisted(inventory):
         return
     found = stale_above(inventory, path)
     for group, members in consolidated_groups(inventory).items():

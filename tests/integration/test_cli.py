@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 import xzarr_backend as xz
 from xzarr_backend.cli import main, parse_selection
+from xzarr_backend.stores.local import LocalStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +102,7 @@ def test_selections_are_read_as_in_python(text: str, selection: tuple[Any, ...])
         (["explain", "{place}", "9,0", "-a", "t2m"], "out of bounds"),
         (["explain", "{place}", "x", "-a", "t2m"], "is not a whole number"),
         (["explain", "{place}", "1:2:3:4", "-a", "t2m"], "is not a whole number"),
+        (["explain", "{place}", "[0, 1", "-a", "t2m"], "'[0' is not a whole number"),
         (["info", "{place}", "wrong"], "is not JSON"),
         (["info", "{place}", "../elsewhere"], "is not a key"),
         (["info", "{place}", "-o", "anon=true"], "storage_options are for URLs"),
@@ -113,6 +115,35 @@ def test_our_errors_are_one_message_with_status_1(place: str, arguments: list[st
     assert words in result.stderr and result.stderr.startswith("Error: ")
     assert "Traceback" not in result.output and result.stdout == ""
     assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("command", ["info", "tree", "consolidate", "explain", "convert", "copy", "doctor", "verify"])
+def test_errors_of_the_system_are_one_message_too(
+    command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permission denied: the message names the file, and no command shows a traceback."""
+    denied = str(tmp_path / "data.zarr" / "zarr.json")
+
+    def deny(*given: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", denied)
+
+    for method in ("get", "get_many", "walk", "list_dir", "size"):
+        monkeypatch.setattr(LocalStore, method, deny)
+    result = run(command, place, *([str(tmp_path / "out")] if command in ("convert", "copy") else []))
+    assert result.exit_code in ((2, 1) if command in ("doctor", "verify") else (1,))
+    assert "Permission denied" in result.output and "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_ctrl_c_is_status_130(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shells have it, in every command."""
+
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStore, "get", interrupt)
+    result = run("info", place)
+    assert (result.exit_code, result.stderr.strip()) == (130, "interrupted")
 
 
 def test_wrong_use_is_status_2() -> None:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import xzarr_backend as xz
+from tests.http_server import serve
 from tests.stores_fakes import FailingStore
 from xzarr_backend.cli import main
 from xzarr_backend.stores import MemoryStore
@@ -370,6 +371,51 @@ def test_a_sample_and_one_array(tmp_path: Path) -> None:
     assert [array.path for array in xz.verify(tmp_path / "s", "b").arrays] == ["/b"]
     with pytest.raises(xz.XzarrError, match="sample=0"):
         xz.verify(tmp_path / "s", sample=0)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_places_that_cannot_be_listed(zarr_format: int, tmp_path: Path) -> None:
+    """Over plain HTTP the grids tell what to ask for, consolidated metadata which arrays; else nothing passes."""
+    pytest.importorskip("aiohttp")
+    codec = CHECKED["zlib" if zarr_format == 2 else "zstd"]
+    xz.create_group(tmp_path / "s", zarr_format=zarr_format)
+    xz.create_array(tmp_path / "s", "g/a", **{"data": VALUES, "chunks": (10, 10), "zarr_format": zarr_format, **codec})
+    sparse = xz.create_array(
+        tmp_path / "s", "z", shape=(99,), dtype="i1", chunks=(1,), zarr_format=zarr_format, fill_value=0
+    )
+    sparse[0] = 1
+    with serve(tmp_path) as url:
+        with pytest.raises(xz.XzarrError, match="members of this group are not known"):
+            xz.verify(f"{url}/s")
+        assert xz.verify(f"{url}/s", "g/a").ok
+        xz.consolidate_metadata(tmp_path / "s")
+        whole = xz.verify(f"{url}/s")
+        assert whole.ok and [(a.path, a.stored, a.missing) for a in whole.arrays] == [("/g/a", 16, 0), ("/z", 1, 98)]
+        first, second, *_ = chunks(tmp_path / "s", "g/a")
+        truncate(first, random.Random(1))
+        second.unlink()
+        make_stale(chunks(tmp_path / "s", "z")[0], random.Random(1))
+        for path in ("", "g", "g/a"):
+            first_kind, *kinds = [p.kind for p in xz.verify(f"{url}/s", path).problems]
+            assert first_kind in ("truncated", "damaged") and kinds == ["missing", *["stale"] * (not path)]
+        assert sum(p.kind == "missing" for p in xz.verify(f"{url}/s", full=True).problems) == 99
+
+
+def test_a_folder_that_cannot_be_listed_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the listing fails, nobody has seen what is there: that is no whole store."""
+    make(tmp_path / "s", {"a": CHECKED["zstd"]})
+    denied = PermissionError(13, "Permission denied", str(tmp_path / "s" / "a"))
+
+    def walk(self: LocalStore, prefix: str) -> Any:
+        yield "zarr.json", 1
+        raise denied
+
+    monkeypatch.setattr(LocalStore, "walk", walk)
+    (problem,) = xz.verify(tmp_path / "s").problems
+    assert problem.kind == "unreadable" and f"{tmp_path}/s/a cannot be listed: Permission denied" in problem.what
+    monkeypatch.undo()
+    monkeypatch.setattr("xzarr_backend.inventory.MAX_OBJECTS", 5)
+    assert [p.kind for p in xz.verify(tmp_path / "s").problems if "--array" in p.what] == ["unreadable"]
 
 
 def test_objects_that_cannot_be_fetched(tmp_path: Path) -> None:

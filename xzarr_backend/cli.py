@@ -13,8 +13,9 @@ import click
 from . import __version__
 from .array import Array
 from .cli_checks import COMMANDS as CHECKS
+from .cli_completion import COMMANDS as COMPLETION
 from .cli_convert import COMMANDS
-from .cli_options import INTERRUPTED, message_of, print_result, store_command
+from .cli_options import INTERRUPTED, array_option, message_of, path_argument, print_result, store_command
 from .cli_profiles import COMMANDS as PROFILES
 from .display_text import bytes_text, plain
 from .errors import XzarrError
@@ -47,7 +48,7 @@ def main() -> None:
 
 @main.command()
 @store_command
-@click.argument("path", default="")
+@path_argument
 @click.option("--stored", is_flag=True, help="Count the stored chunks of an array and their bytes too.")
 def info(store: str, path: str, stored: bool, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show what an array or a group is.
@@ -67,7 +68,7 @@ def info(store: str, path: str, stored: bool, storage_options: dict[str, Any] | 
 
 @main.command()
 @store_command
-@click.argument("path", default="")
+@path_argument
 @click.option("--depth", type=click.IntRange(min=1), help="How many levels to show; all by default.")
 def tree(store: str, path: str, depth: int | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show a group and everything in it.
@@ -81,7 +82,7 @@ def tree(store: str, path: str, depth: int | None, storage_options: dict[str, An
 @main.command()
 @store_command
 @click.argument("selection", default="...")
-@click.option("-a", "--array", "path", default="", help="The array's path in STORE; by default STORE is the array.")
+@array_option("The array's path in STORE; by default STORE is the array.")
 @click.option("--limit", type=click.IntRange(min=0), help="How many stored objects to look up.")
 def explain(
     store: str,
@@ -136,5 +137,5 @@ def demo() -> None:
     run_demo(click.echo)
 
 
-for command in (*COMMANDS, *CHECKS, *PROFILES):
+for command in (*COMMANDS, *CHECKS, *PROFILES, *COMPLETION):
     main.add_command(command)

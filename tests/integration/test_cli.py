@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 import xzarr_backend as xz
 from xzarr_backend.cli import main, parse_selection
+from xzarr_backend.cli_options import PROFILE_NAMES, WRITER_NAMES
+from xzarr_backend.compat import WRITERS
+from xzarr_backend.profiles import PROFILES
 from xzarr_backend.stores.local import LocalStore
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +148,51 @@ def test_ctrl_c_is_status_130(place: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(LocalStore, "get", interrupt)
     result = run("info", place)
     assert (result.exit_code, result.stderr.strip()) == (130, "interrupted")
+
+
+def completed(*typed: str) -> list[str]:
+    """What the shell is offered for the last of these words, which is not finished."""
+    shell = ShellComplete(main, {}, "xzarr", "_XZARR_COMPLETE")
+    return [
+        f"<{item.type}>" if item.type != "plain" else item.value
+        for item in shell.get_completions(list(typed[:-1]), typed[-1])
+    ]
+
+
+def test_the_shell_completes(place: str) -> None:
+    """Commands, options, words that are known, files for stores, and the members of the store that was typed."""
+    xz.create_array(place, "deep/er/a", data=[1])
+    assert completed("con") == ["consolidate", "convert"]
+    assert completed("verify", "--sa") == ["--sample"]
+    assert completed("convert", "a", "b", "--profile", "") == list(PROFILES) == list(PROFILE_NAMES)
+    assert completed("doctor", "a", "--quirks", "e") == list(WRITERS) == list(WRITER_NAMES)
+    for words in (["info", ""], ["convert", place, ""], ["verify", "da"]):
+        assert completed(*words) == ["<file>"]
+    assert completed("info", place, "t") == ["t2m"]
+    assert completed("explain", place, "-a", "de") == completed("convert", place, "b", "--path", "de") == ["deep"]
+    assert completed("tree", place, "deep/") == ["deep/er"]
+    assert completed("info", "memory://x", "t") == completed("info", "nowhere", "") == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"), [("bash", "complete -o"), ("zsh", "#compdef xzarr"), ("fish", "complete --")]
+)
+def test_the_script_for_completion(shell: str, words: str) -> None:
+    """``xzarr completion`` prints what a shell evaluates."""
+    result = run("completion", shell)
+    assert result.exit_code == 0 and words in result.stdout and "_XZARR_COMPLETE" in result.stdout
+
+
+def test_json_is_json(tmp_path: Path) -> None:
+    """NaN among the attributes, and values that JSON does not have, are written as other readers take them."""
+    attributes = {"nan": float("nan"), "deep": [{"inf": float("-inf")}], "when": np.datetime64("2020-01-01")}
+    xz.create_array(tmp_path / "a", shape=(2,), dtype="f4", fill_value=np.nan, attributes=attributes)
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    found = json.loads(run("info", str(tmp_path / "a"), "--json").stdout, parse_constant=refuse)
+    assert found["attributes"]["nan"] == "NaN" and found["attributes"]["when"].startswith("2020-01-01")
 
 
 def test_wrong_use_is_status_2() -> None:

@@ -65,7 +65,7 @@ def why_unverifiable(layout: Layout) -> str:
 def check_object(array: Array, coords: tuple[int, ...], key: str, raw: Any) -> Checked:
     """Decode the object stored under ``key`` in full; None as ``raw`` means that it is not there (any more)."""
     if raw is None:
-        return Checked([Damage(MISSING, f"chunk {coords} is not stored")])
+        return Checked([Damage(MISSING, f"chunk {coords} is not stored, and reads as the fill value")])
     layout = array.layout
     view = memoryview(raw).cast("B")
     if not view.nbytes and layout.chunk_nbytes:

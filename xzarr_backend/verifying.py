@@ -231,7 +231,12 @@ def _missing(facts: Facts, full: bool) -> Iterator[Problem]:
     every = product(*(range(count) for count in array.spec.chunk_grid.counts))
     absent = (coords for coords in every if coords not in facts.chunks)
     for coords in islice(absent, MOST_MISSING):
-        yield Problem("missing", facts.where, array.layout.key(coords), f"chunk {coords} is not stored")
+        yield Problem(
+            "missing",
+            facts.where,
+            array.layout.key(coords),
+            f"chunk {coords} is not stored, and reads as the fill value",
+        )
     if facts.missing > MOST_MISSING:
         yield Problem("missing", facts.where, "", f"{facts.missing - MOST_MISSING} more chunks are not stored")
 

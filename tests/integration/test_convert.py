@@ -769,7 +769,9 @@ def test_a_profile_chooses_what_its_readers_can_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(new["big"][...], values)
     assert new["sparse"].nchunks_stored() == 2  # not all readers know NaN as a fill value
     xz.create_array(place, "text", data=np.array(["a"], "U1"), zarr_format=2)
-    with pytest.raises(xz.UnsupportedError, match="portable"):
+    with pytest.raises(xz.UnsupportedError, match=r"'portable' cannot hold(.|\n)*xz\.to_zarr\(xz\.open_dataset"):
         convert(place, tmp_path / "c.zarr", profile="portable")
+    with pytest.raises(xz.UnsupportedError, match=r"cannot hold(.|\n)*leave it out, and the profile chooses"):
+        convert(place, tmp_path / "c.zarr", path="big", profile="portable", compressors="lz4")
     with pytest.raises(xz.MetadataError, match="profile='nobody' is not known"):
         convert(place, tmp_path / "c.zarr", profile="nobody")

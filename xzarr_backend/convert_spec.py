@@ -28,7 +28,6 @@ from .layout import compile_layout
 from .profiles import apply_profile, needs_every_chunk, refuse_broken
 from .spec import ArraySpec
 
-
 _BY_CONVENTION = (
     "convert the other arrays alone (path=), or store the data by the profile's conventions: "
     "xz.to_zarr(xz.open_dataset(source), target, profile=...)"

@@ -39,7 +39,11 @@ def local_path(store: Store) -> str | None:
     """Return where a store lies on the local file system, links followed; None for all others."""
     if isinstance(store, LocalStore):
         return os.path.realpath(store.root)
-    return os.path.realpath(store.path) if isinstance(store, ZipStore) else None
+    if isinstance(store, ZipStore):
+        return os.path.realpath(store.path)
+    chain, _, last = store.url.rpartition("::")  # such as zip://::/data/a.zip: what it is made of may be local
+    scheme, separator, path = last.rpartition("://")
+    return os.path.realpath(path) if chain and (not separator or scheme in ("file", "local")) else None
 
 
 def check_apart(source: Store, target: Store) -> None:

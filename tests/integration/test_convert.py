@@ -556,6 +556,10 @@ def test_source_and_target_must_be_apart(tmp_path: Path) -> None:
         with pytest.raises(xz.NodeExistsError, match="within each other"):
             convert(place, target, overwrite=True)
     assert objects_of(place) == before
+    convert(place, tmp_path / "a.zip")
+    for source in (f"zip://::{tmp_path}/a.zip", f"zip://deep::file://{tmp_path}/a.zip"):
+        with pytest.raises(xz.NodeExistsError, match="same place"):
+            convert(source, tmp_path / "a.zip", overwrite=True)
     held: dict[str, bytes] = {}
     make_source(held)
     with pytest.raises(xz.NodeExistsError, match="same place"):

@@ -63,7 +63,7 @@ def _lines(text: str) -> list[str]:
 def test_the_pages_have_blocks() -> None:
     """The README and the pages that explain hold code, so that the test above tests something."""
     counts = {page.relative_to(ROOT).as_posix(): len(blocks_of(page.read_text(encoding="utf-8"))) for page in PAGES}
-    explaining = "index opening-data writing appending how-it-works extending errors-and-bad-input"
+    explaining = "index opening-data writing appending converting checking how-it-works extending errors-and-bad-input"
     across = "index patterns data-types codecs metadata boundaries troubleshooting"
     needed = ["README.md", *(f"docs/{name}.md" for name in explaining.split())]
     needed += [f"docs/interop/{name}.md" for name in across.split()]

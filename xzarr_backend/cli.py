@@ -1,7 +1,7 @@
 """The command ``xzarr``: looking at stores from a terminal, and changing them.
 
 Imports click, opening and the rows below; every command loads the rest of what it needs. Invariant: an error of ours
-ends a command with one message and exit status 1, never with a traceback.
+or of the system ends a command with one message and exit status 1, never with a traceback; Ctrl-C ends it with 130.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import click
 from . import __version__
 from .array import Array
 from .cli_checks import COMMANDS as CHECKS
+from .cli_completion import COMMANDS as COMPLETION
 from .cli_convert import COMMANDS
-from .cli_options import print_result, store_command
+from .cli_options import INTERRUPTED, array_option, message_of, path_argument, print_result, store_command
 from .cli_profiles import COMMANDS as PROFILES
 from .display_text import bytes_text, plain
 from .errors import XzarrError
@@ -29,8 +30,11 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except XzarrError as error:
-            raise click.ClickException(plain(str(error), keep="\n")) from error
+        except (XzarrError, OSError) as error:
+            raise click.ClickException(plain(message_of(error), keep="\n")) from error
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,7 +48,7 @@ def main() -> None:
 
 @main.command()
 @store_command
-@click.argument("path", default="")
+@path_argument
 @click.option("--stored", is_flag=True, help="Count the stored chunks of an array and their bytes too.")
 def info(store: str, path: str, stored: bool, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show what an array or a group is.
@@ -64,7 +68,7 @@ def info(store: str, path: str, stored: bool, storage_options: dict[str, Any] | 
 
 @main.command()
 @store_command
-@click.argument("path", default="")
+@path_argument
 @click.option("--depth", type=click.IntRange(min=1), help="How many levels to show; all by default.")
 def tree(store: str, path: str, depth: int | None, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Show a group and everything in it.
@@ -78,7 +82,7 @@ def tree(store: str, path: str, depth: int | None, storage_options: dict[str, An
 @main.command()
 @store_command
 @click.argument("selection", default="...")
-@click.option("-a", "--array", "path", default="", help="The array's path in STORE; by default STORE is the array.")
+@array_option("The array's path in STORE; by default STORE is the array.")
 @click.option("--limit", type=click.IntRange(min=0), help="How many stored objects to look up.")
 def explain(
     store: str,
@@ -98,7 +102,10 @@ def explain(
 
 def parse_selection(text: str) -> tuple[Any, ...]:
     """Return the selection that ``text`` means: whole numbers, slices and "...", in brackets or not."""
-    inside = text.strip().removeprefix("[").removesuffix("]").strip().removesuffix(",")
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    inside = inside.strip().removesuffix(",")
     return tuple(_parse_item(item.strip(), text) for item in inside.split(",")) if inside else ()
 
 
@@ -130,5 +137,5 @@ def demo() -> None:
     run_demo(click.echo)
 
 
-for command in (*COMMANDS, *CHECKS, *PROFILES):
+for command in (*COMMANDS, *CHECKS, *PROFILES, *COMPLETION):
     main.add_command(command)

@@ -13,13 +13,31 @@ from typing import Any
 
 import click
 
-from .cli_options import failing_with_two, print_result, store_command
+from .cli_options import (
+    INTERRUPTED,
+    array_option,
+    failing_with_two,
+    path_argument,
+    print_result,
+    quirks_option,
+    store_command,
+)
+
+
+@contextmanager
+def _resumable(state: str | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        way = "the same command goes on" if state else "with --state FILE it could have gone on from here"
+        click.echo(f"\ninterrupted: {way}", err=True)
+        raise SystemExit(INTERRUPTED) from None
 
 
 @click.command()
 @store_command
-@click.argument("path", default="")
-@click.option("--quirks", metavar="WRITER", help='The writer that is known to have written the store: "exzarr".')
+@path_argument
+@quirks_option
 @click.option("--for", "reader", metavar="READER", help="A reader that must be able to read every array.")
 @click.option("--fix", is_flag=True, help="Mend metadata where that is possible; the old documents are kept.")
 def doctor(
@@ -46,11 +64,11 @@ def doctor(
 
 @click.command()
 @store_command
-@click.option("-a", "--array", "path", default="", help="A group or an array in STORE; everything by default.")
+@array_option("A group or an array in STORE; everything by default.")
 @click.option("--sample", type=click.IntRange(min=1), help="Decode at most this many objects of each array.")
 @click.option("--full", is_flag=True, help="Every chunk that is missing is a problem, in sparse arrays too.")
 @click.option("--state", type=click.Path(dir_okay=False), help="A file to go on from after an interruption.")
-@click.option("--quirks", metavar="WRITER", help='The writer that is known to have written the store: "exzarr".')
+@quirks_option
 @click.option("--repair", is_flag=True, help="Write consolidated metadata anew, and remove leftovers of writers.")
 def verify(
     store: str,
@@ -69,7 +87,7 @@ def verify(
     """
     from .verifying import verify as check
 
-    with failing_with_two(), _progress(not as_json) as progress:
+    with failing_with_two(), _resumable(state), _progress(not as_json) as progress:
         report = check(
             store,
             path,

@@ -13,16 +13,34 @@ from typing import Any
 
 import click
 
-from .cli_options import Command, json_option, print_result, storage_option, store_command
+from .cli_completion import members, stores
+from .cli_options import (
+    INTERRUPTED,
+    Command,
+    json_option,
+    path_argument,
+    print_result,
+    profile_option,
+    quirks_option,
+    storage_option,
+    store_command,
+)
 from .errors import XzarrError
 
 
 def _both_stores(command: Command) -> Command:
     """Add what commands take that write one store from another."""
     decorators: list[Callable[[Any], Any]] = [
-        click.argument("src"),
-        click.argument("dst"),
-        click.option("-p", "--path", default="", help="The node of SRC to take; it becomes the root of DST."),
+        click.argument("src", shell_complete=stores),
+        click.argument("dst", shell_complete=stores),
+        click.option(
+            "-p",
+            "--path",
+            default="",
+            metavar="PATH",
+            shell_complete=members,
+            help="The node of SRC to take; it becomes the root of DST.",
+        ),
         click.option("--memory", default="256MiB", show_default=True, help="What may be used at a time, in all."),
         click.option("--verify", is_flag=True, help="Read both stores again and compare them, bit by bit."),
         click.option("--resume", is_flag=True, help="Go on where the same command was interrupted."),
@@ -49,8 +67,8 @@ def _both_stores(command: Command) -> Command:
 )
 @click.option("--separator", type=click.Choice(["/", "."]), help="What stands between the numbers of a chunk's key.")
 @click.option("--consolidated/--no-consolidated", default=None, help="Consolidated metadata; by default as in SRC.")
-@click.option("--profile", help='Write what certain readers can read: "exzarr", "portable" or "zarr-python-2".')
-@click.option("--quirks", help='Read what only this writer means so, such as "exzarr".')
+@profile_option(text="Write what certain readers can read")
+@quirks_option
 @click.option("--allow-codec", "allow_codecs", multiple=True, help='Allow a codec that executes code ("pickle").')
 def convert(
     src: str,
@@ -93,7 +111,7 @@ def copy(src: str, dst: str, as_json: bool, quiet: bool, **options: Any) -> None
 
 @click.command()
 @store_command
-@click.argument("path", default="")
+@path_argument
 def consolidate(store: str, path: str, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """Write the metadata of all members of a group into one document.
 
@@ -117,7 +135,7 @@ def _carry_out(action: Any, src: str, dst: str, as_json: bool, quiet: bool, opti
         report = action(src, dst, progress=_show_progress if shown else None, **options)
     except KeyboardInterrupt:
         click.echo(f"\ninterrupted: {dst} is unfinished; the same command with --resume goes on", err=True)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if shown:
             click.echo("\r\x1b[K", nl=False, err=True)

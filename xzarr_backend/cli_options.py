@@ -1,6 +1,7 @@
 """What several commands of ``xzarr`` take and print.
 
-Imports click, errors and display_text. Invariant: an option means the same in every command, and so does exit status 2.
+Imports click, cli_completion and rows far below. Invariant: an option means the same in every command, and so do exit
+statuses 2 and 130.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from typing import Any, TypeVar
 
 import click
 
+from .attribute_values import without_bare_numbers
+from .cli_completion import members, stores, words
 from .display_text import plain
 from .errors import XzarrError
 
 CANNOT_RUN = 2
+# written out, so that help and TAB need not load the tables
+PROFILE_NAMES, WRITER_NAMES = ("exzarr", "portable", "zarr-python-2"), ("exzarr",)
+INTERRUPTED = 130  # the exit status after Ctrl-C, as shells have it
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,7 +36,7 @@ def failing_with_two() -> Iterator[None]:
     try:
         yield
     except (XzarrError, OSError) as error:
-        raise _CannotRun(plain(str(error), keep="\n")) from error
+        raise _CannotRun(plain(message_of(error), keep="\n")) from error
 
 
 def read_options(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:
@@ -64,9 +70,52 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def store_command(command: Command) -> Command:
     """Add what all commands on a store take."""
     options = storage_option("-o", "--option", "storage_options", of="a URL")
-    return click.argument("store")(options(json_option(command)))
+    return click.argument("store", shell_complete=stores)(options(json_option(command)))
+
+
+path_argument = click.argument("path", default="", shell_complete=members)
+
+
+def array_option(text: str) -> Callable[[Command], Command]:
+    """Add the option that names an array in the store; ``text`` is its help."""
+    return click.option("-a", "--array", "path", default="", metavar="PATH", shell_complete=members, help=text)
+
+
+def profile_option(*names: str, text: str, required: bool = False) -> Callable[[Command], Command]:
+    """Add the option that names a profile; ``text`` is the beginning of its help."""
+    listed = ", ".join(f'"{name}"' for name in PROFILE_NAMES)
+    return click.option(
+        *names,
+        "--profile",
+        required=required,
+        metavar="PROFILE",
+        shell_complete=words(*PROFILE_NAMES),
+        help=f"{text}: {listed}.",
+    )
+
+
+quirks_option = click.option(
+    "--quirks",
+    metavar="WRITER",
+    shell_complete=words(*WRITER_NAMES),
+    help='The writer that is known to have written the store: "exzarr".',
+)
+
+
+def message_of(error: BaseException) -> str:
+    """Return what an error says: those of the system in three lines as ours are."""
+    if not isinstance(error, OSError) or isinstance(error, XzarrError) or not error.strerror:
+        return str(error) or type(error).__name__
+    where = f"\n  at {error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}\n  check the path, the permissions and the connection"
 
 
 def print_result(shown: Any, facts: dict[str, Any], as_json: bool) -> None:
     """Print the facts as JSON, or what is shown as text."""
-    click.echo(json.dumps(facts, indent=2) if as_json else str(shown))
+    click.echo(json_text(facts) if as_json else str(shown))
+
+
+def json_text(facts: dict[str, Any]) -> str:
+    """Return facts as JSON that every reader takes: no bare NaN, and text for what JSON cannot hold."""
+    plain = json.loads(json.dumps(facts, default=str))
+    return json.dumps(without_bare_numbers(plain), indent=2, allow_nan=False)

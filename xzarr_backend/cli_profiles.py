@@ -6,18 +6,17 @@ where something is, 2 where the command could not run.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from .cli_options import failing_with_two, store_command
+from .cli_options import failing_with_two, json_text, profile_option, store_command
 from .display_text import plain
 
 
 @click.command()
 @store_command
-@click.option("-p", "--profile", required=True, help='The readers to check for: "exzarr", "portable", "zarr-python-2".')
+@profile_option("-p", text="The readers to check for", required=True)
 @click.option("--chunks/--no-chunks", default=True, help="Look into every chunk too; on by default.")
 def check(store: str, profile: str, chunks: bool, storage_options: dict[str, Any] | None, as_json: bool) -> None:
     """List what the readers of a profile cannot read in STORE, or would read wrongly, with the fix.
@@ -29,9 +28,7 @@ def check(store: str, profile: str, chunks: bool, storage_options: dict[str, Any
     with failing_with_two():
         found = check_profile(store, profile, chunks=chunks, storage_options=storage_options)
     if as_json:
-        click.echo(
-            json.dumps({"store": store, "profile": profile, "violations": [v._asdict() for v in found]}, indent=2)
-        )
+        click.echo(json_text({"store": store, "profile": profile, "violations": [v._asdict() for v in found]}))
     else:
         for violation in found:
             click.echo(plain(str(violation), keep="\n"))

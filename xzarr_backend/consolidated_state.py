@@ -7,13 +7,24 @@ add or leave out without a change of meaning (empty attributes, consolidated met
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .consolidating import INLINE, clean
 from .errors import XzarrError
 from .formats.consolidated import Members, NodeDocuments, parse_inline, parse_zmetadata
-from .inventory import ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA, Document, Documents, Inventory
+from .inventory import (
+    ZARR_JSON,
+    ZARRAY,
+    ZATTRS,
+    ZGROUP,
+    ZMETADATA,
+    Document,
+    Documents,
+    Inventory,
+    load_documents,
+    load_nodes,
+)
 from .spec import JSON
 
 _FIELDS = ((ZARR_JSON, "zarr_json"), (ZARRAY, "zarray"), (ZGROUP, "zgroup"), (ZATTRS, "zattrs"))
@@ -42,6 +53,13 @@ def consolidated_groups(inventory: Inventory) -> dict[str, Members]:
     return {path: members for path, members in sorted(found.items()) if members is not None and _speaks(members, path)}
 
 
+def ask_consolidated(inventory: Inventory) -> None:
+    """Find the nodes of a store that cannot be listed through its consolidated metadata."""
+    for group, members in list(consolidated_groups(inventory).items()):
+        prefix = f"{group}/" if group else ""
+        load_nodes(inventory, [f"{prefix}{member}" for member in members if member])
+
+
 def _speaks(members: Members, path: str) -> bool:
     # zarr-python writes an empty one into the groups below a consolidated one: it says nothing of its own
     return bool(members) or not path
@@ -67,14 +85,46 @@ def stale_members(inventory: Inventory, group: str, members: Members) -> list[tu
     if group in inventory.nodes:
         own[""] = inventory.nodes[group]
     stale = []
+    implied = {parent for member in own for parent in _parents(member)}
     for path, documents in members.items():
+        if path in implied and path not in own and _says_nothing(documents):
+            continue  # a folder that nobody declared a group, listed as the group that its members make it
         why = _difference(_contents(documents), own.get(path))
         if why and not (path == "" and ZARR_JSON in own.get("", {})):
             stale.append((path, why))
-    if members or not group:
+    if members:
         known = {*members, *(path.rpartition("/")[0] for path in members)}
         stale += [(path, "is not listed") for path in sorted(own) if path and path not in known and _is_node(own[path])]
     return sorted(stale)
+
+
+def stale_above(inventory: Inventory, path: str) -> list[tuple[str, str, str]]:
+    """Return (group, member's path in it, what differs) for ``path`` and below, of the groups above it.
+
+    The documents of these groups are fetched; an ``inventory`` of what lies below ``path`` does not have them.
+    """
+    stale = []
+    for group in sorted({*_parents(path)} - {path}):
+        prefix = f"{group}/" if group else ""
+        relative = path[len(prefix) :]
+        names = (ZARR_JSON, ZMETADATA)
+        loaded = load_documents(inventory.store, [f"{prefix}{name}" for name in names])
+        members = consolidated_members({document.name: document for document in loaded if document is not None})
+        inside = {name: said for name, said in (members or {}).items() if f"{name}/".startswith(f"{relative}/")}
+        if members:
+            stale += [(group, name, why) for name, why in stale_members(inventory, group, inside)]
+    return stale
+
+
+def _parents(path: str) -> Iterator[str]:
+    """Yield the paths above ``path``, the root's ("") too."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _says_nothing(documents: NodeDocuments) -> bool:
+    return documents.zarr_json is documents.zarray is None and not documents.zattrs
 
 
 def _contents(documents: NodeDocuments) -> dict[str, Mapping[str, JSON]]:
@@ -95,7 +145,9 @@ def _difference(said: dict[str, Mapping[str, JSON]], own: Documents | None) -> s
             continue  # broken: that is another finding
         stored = found.content if found is not None else None
         if stored is None and (content or name != ZATTRS):
-            return "" if name == ZGROUP else f"is listed with {name}, which is not stored"
+            if name == ZGROUP:
+                continue  # other writers leave it out, and consolidating lists it all the same
+            return f"is listed with {name}, which is not stored"
         if _plain(content) != _plain(stored or {}):
             return f"differs in {_where(content, stored or {}, name)}"
     if ZATTRS in own and (own[ZATTRS].content or {}) and ZATTRS not in said and ZARR_JSON not in said:

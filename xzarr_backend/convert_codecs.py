@@ -45,6 +45,11 @@ class Wishes(NamedTuple):
         """Whether grid and codecs stay as they are."""
         return self.profile is None and self.chunks is self.shards is None and self.compressors == KEEP == self.filters
 
+    @property
+    def asks_for_codecs(self) -> bool:
+        """Whether codecs or chunk keys were asked for, which a profile may have to refuse."""
+        return not (self.compressors == KEEP == self.filters and self.chunk_key_encoding is None)
+
 
 class Codecs(NamedTuple):
     """The codecs of the smallest chunks, sorted. ``order``: "F" where v2 says so. ``endian``: "big" or "little"."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 
+from .consolidating import INLINE
 from .display_text import bytes_text
 from .errors import MetadataError, NodeExistsError, UnsupportedError, XzarrError
+from .formats.documents import format_json, parse_json
 from .journal import has_journal
 from .placing import DOCUMENTS
+from .spec import JSON
 from .stores.base import Request, Store
 from .stores.local import LocalStore
 from .stores.zip import ZipStore
@@ -35,7 +39,11 @@ def local_path(store: Store) -> str | None:
     """Return where a store lies on the local file system, links followed; None for all others."""
     if isinstance(store, LocalStore):
         return os.path.realpath(store.root)
-    return os.path.realpath(store.path) if isinstance(store, ZipStore) else None
+    if isinstance(store, ZipStore):
+        return os.path.realpath(store.path)
+    chain, _, last = store.url.rpartition("::")  # such as zip://::/data/a.zip: what it is made of may be local
+    scheme, separator, path = last.rpartition("://")
+    return os.path.realpath(path) if chain and (not separator or scheme in ("file", "local")) else None
 
 
 def check_apart(source: Store, target: Store) -> None:
@@ -71,6 +79,8 @@ def make_place(target: Store, *, resume: bool, overwrite: bool, check_only: bool
     names = _names(target)
     if not names and not unfinished:
         return
+    if resume and check_only:
+        return  # whether it is what a resumed conversion made can be told when that is planned
     if not unfinished and not any(name in DOCUMENTS for name in names):
         raise NodeExistsError(
             f"the target is not empty, and holds no Zarr node: {', '.join(names[:5])}",
@@ -79,12 +89,32 @@ def make_place(target: Store, *, resume: bool, overwrite: bool, check_only: bool
         )
     if not overwrite:
         what = "an unfinished conversion lies here" if unfinished else "a node is stored here already"
+        if resume:
+            what = "a node is stored here already, which is not what was to be resumed: its metadata are others"
         hint = "use resume=True to go on with it, or overwrite=True to replace it" if unfinished else ""
         raise NodeExistsError(
             what, where=target.url, hint=hint or "use overwrite=True to replace it, or another target"
         )
     if not check_only:
         target.delete_prefix("")
+
+
+def is_finished(target: Store, documents: Iterable[Mapping[str, JSON]]) -> bool:
+    """Return whether the target holds these documents, consolidated metadata aside, and no unfinished conversion."""
+    wanted = {key: document for node in documents for key, document in node.items()}
+    found = target.get_many([Request(key) for key in wanted])
+    return (
+        all(raw is not None for raw in found)
+        and not has_journal(target, "")
+        and all(
+            _plain(parse_json(raw, key)) == _plain(parse_json(format_json(wanted[key]), key))
+            for key, raw in zip(wanted, found, strict=True)
+        )
+    )
+
+
+def _plain(document: Mapping[str, JSON]) -> dict[str, JSON]:
+    return {name: value for name, value in document.items() if name != INLINE}
 
 
 def _names(target: Store) -> list[str]:

@@ -74,6 +74,13 @@ class ArrayPlan(NamedTuple):
             yield self._rewrites(self.source, self.middle, 0, False)
             yield self._rewrites(self.middle, self.target, 1, True)
 
+    def compared(self) -> Iterator[CopyObjects | Rewrite]:
+        """Yield tasks that compare source and target, without what lay between them."""
+        if self.rechunking is None:
+            yield from copy_tasks(self.source, self.target, self.batch)
+        else:
+            yield from self._rewrites(self.source, self.target, len(self.rechunking.passes) - 1, True)
+
     def _rewrites(self, source: Array, target: Array, stage: int, last: bool) -> Iterator[Rewrite]:
         assert self.rechunking is not None
         walk = self.rechunking.passes[stage]

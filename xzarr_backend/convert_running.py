@@ -6,6 +6,7 @@ marked after all that it stores is stored; whatever ends the run, an error, Ctrl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from .errors import UnsupportedError, XzarrError
 from .journal import Journal, has_journal, remove_journal
 from .stores.base import Store
 
+_ADDRESS = re.compile(r"(?:(?:tcp|tls|ucx|wss?)://)?[^/]+:[0-9]+(?:/.*)?|inproc://.+")
 Progress = Callable[[int, int, str], object]  # (tasks finished, tasks in all, array)
 
 
@@ -157,6 +159,8 @@ def connect(scheduler: Any) -> tuple[Any, bool]:
     """Return a client of the cluster and whether it is ours to close; ``scheduler`` is an address or a client."""
     if not isinstance(scheduler, str):
         return scheduler, False
+    if _ADDRESS.fullmatch(scheduler) is None:  # a client that fails on it would complain once more when it is freed
+        raise XzarrError(f"{scheduler!r:.80} is no address of a scheduler", hint='it is like "tcp://host:8786"')
     from distributed import Client
 
     try:

@@ -28,6 +28,11 @@ from .layout import compile_layout
 from .profiles import apply_profile, needs_every_chunk, refuse_broken
 from .spec import ArraySpec
 
+_BY_CONVENTION = (
+    "convert the other arrays alone (path=), or store the data by the profile's conventions: "
+    "xz.to_zarr(xz.open_dataset(source), target, profile=...)"
+)
+
 
 class Converted(NamedTuple):
     """The spec of the target, and remarks on what could not stay as it was.
@@ -89,7 +94,7 @@ def _convert(source: Array, wishes: Wishes, keep_rounding: bool) -> Converted:
     built = build_spec(**(keywords if wishes.profile is None else apply_profile(wishes.profile, keywords)))
     every_chunk = built.fill_value is None and spec.fill_value is not None  # null: missing chunks may read as anything
     if wishes.profile is not None:
-        refuse_broken(wishes.profile, built)
+        refuse_broken(wishes.profile, built, "" if wishes.asks_for_codecs else _BY_CONVENTION)
         every_chunk = every_chunk or needs_every_chunk(wishes.profile, built)
     compile_layout(built, "", source.options.allow_codecs)  # what cannot be compiled cannot be stored
     notes = [note for note in (*notes, masked.note, _fill_note(spec, built)) if note]

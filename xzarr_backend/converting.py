@@ -7,17 +7,17 @@ its chunks are, those of the root last: until then it does not open, and its jou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from .array import Array
 from .consolidating import consolidate
 from .convert_codecs import KEEP, Wishes
-from .convert_places import check_apart, check_room, make_place, parse_memory
+from .convert_places import check_apart, check_room, is_finished, make_place, parse_memory
 from .convert_plan import ArrayPlan, Means, clear_scratch, expected_nbytes, plan_arrays, source_nodes, token_of
 from .convert_report import Report
-from .convert_running import LateJournal, Progress, Runner, check_shared, connect
+from .convert_running import LateJournal, Progress, Runner, Work, check_shared, connect
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .executor import thread_budget
 from .group import Group
@@ -67,6 +67,7 @@ def convert(
     ``profile``: choose what its readers can read, refuse what they cannot (see `create_array`).
     ``consolidated``: None as in the source. ``memory``: what may be used at a time, in all (on a cluster: by each
     task). ``verify`` reads both and compares, bit by bit. ``resume`` goes on where the same call was interrupted;
+    where nothing is left to do, what is there is compared.
     ``overwrite`` replaces the node, or the unfinished conversion, at the target. ``scheduler``: address or client of a
     dask cluster. ``progress(finished, total, array)`` is called after every task.
 
@@ -89,14 +90,17 @@ def convert(
     _check_meant(wishes, plans)
     documents = _documents(nodes, plans, zarr_format, readers)
     check_room(target, expected_nbytes(plans) - (_stored(target) if resume or overwrite else 0))
-    check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
+    if consolidated is None:
+        consolidated = isinstance(root, Group) and root.consolidated
     report = Report(root.store.url, target.url, len(arrays), len(nodes) - len(arrays))
     report.passes = {plan.path: plan.how for plan in plans}
     report.notes = [note for plan in plans for note in plan.notes]
     report.notes += [] if readers is None else readers.notes_of(zarr_format)
     report.tasks = sum(plan.ntasks for plan in plans)
-    if consolidated is None:
-        consolidated = isinstance(root, Group) and root.consolidated
+    if resume and is_finished(target, documents):
+        report.consolidated = consolidated and isinstance(root, Group)
+        compared = [(plan.compared(), plan.workers) for plan in plans]
+        return confirm(target, report, compared, scheduler=scheduler, progress=progress)
     token = token_of(root.store, documents, plans, verify)
 
     def work(runner: Runner) -> None:
@@ -106,8 +110,11 @@ def convert(
         if consolidated and isinstance(root, Group):
             report.consolidated = consolidate(target, "").members is not None
 
+    def prepare() -> None:
+        check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
+
     report.verified = verify
-    return run(target, token, report, work, resume=resume, scheduler=scheduler, progress=progress)
+    return run(target, token, report, prepare, work, resume=resume, scheduler=scheduler, progress=progress)
 
 
 def check_places(
@@ -177,28 +184,60 @@ def run(
     target: Store,
     token: str,
     report: Report,
+    prepare: Callable[[], None],
     work: Callable[[Runner], None],
     *,
     resume: bool,
     scheduler: Any,
     progress: Progress | None,
 ) -> Report:
-    """Do ``work`` under a journal and complete ``report``; whatever ends it early leaves a state to be resumed."""
+    """Do ``work`` under a journal and complete ``report``; whatever ends it early leaves a state to be resumed.
+
+    ``prepare`` makes place at the target, when nothing else can be wrong.
+    """
     began = time.monotonic()
     client, ours = (None, False) if scheduler is None else connect(scheduler)
     try:
+        prepare()
         late = isinstance(target, ZipStore)
         journal = LateJournal(target, token, resume) if late else Journal.open(target, "", token, resume)
         with _resumable(target, journal):
             work(Runner(journal, report, progress, client))
             clear_scratch(target)
             journal.finish()
-            if resume and isinstance(target, LocalStore):
+            # a killed archive cannot be resumed, but leaves as much behind
+            if isinstance(target, ZipStore) or (resume and isinstance(target, LocalStore)):
                 target.sweep()
     finally:
         if ours and client is not None:
             client.close()
     target.close()
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def confirm(
+    target: Store,
+    report: Report,
+    tasks: Iterable[tuple[Iterable[Work], int]],
+    *,
+    scheduler: Any,
+    progress: Progress | None,
+) -> Report:
+    """Compare a finished target with its source and complete ``report``: a kill may have come after the last step.
+
+    ``tasks``: what stored it, with the number of workers. Raises `ChunkError` where the two differ.
+    """
+    began = time.monotonic()
+    client, ours = (None, False) if scheduler is None else connect(scheduler)
+    runner = Runner(LateJournal(target, "", False), report, progress, client)
+    try:
+        for some, workers in tasks:
+            runner.compare(some, workers)
+    finally:
+        if ours and client is not None:
+            client.close()
+    report.resumed, report.verified = report.tasks, True
     report.seconds = time.monotonic() - began
     return report
 

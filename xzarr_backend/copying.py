@@ -15,9 +15,10 @@ from .convert_places import check_room, parse_memory
 from .convert_report import Report
 from .convert_running import Progress, Runner
 from .convert_tasks import Done, guarded
-from .converting import CONNECTIONS, check_places, run
+from .converting import CONNECTIONS, check_places, confirm, run
 from .errors import ChunkError, NodeNotFoundError, XzarrError
 from .executor import thread_budget
+from .journal import has_journal
 from .nodes import clean_path
 from .pending import FOLDER
 from .placing import DOCUMENTS
@@ -100,7 +101,6 @@ def copy(
     largest = max(found, key=lambda item: item[1], default=("", 0))
     _check(source, path, found, largest, limit)
     check_room(target, sum(size for _, size in found))
-    check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
     others = [item for item in found if not _is_document(item[0])]
     documents = [key for key, _ in found if _is_document(key)]
     remote = source.concurrent or target.concurrent
@@ -108,7 +108,12 @@ def copy(
     tasks = [CopyKeys(source, target, prefix, keys) for keys in _batches(others, min(BATCH_NBYTES, limit // workers))]
     last = [CopyKeys(source, target, prefix, (key,)) for key in sorted(documents, key=lambda k: (-k.count("/"), k))]
     report = Report(source.url, target.url, tasks=len(tasks) + len(last), verified=verify)
+    if resume and not has_journal(target, "") and _same_documents(last):
+        return confirm(target, report, [(tasks, workers)], scheduler=scheduler, progress=progress)
     digest = hashlib.sha256(repr((source.url, path, found, verify)).encode()).hexdigest()
+
+    def prepare() -> None:
+        check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
 
     def work(runner: Runner) -> None:
         runner.run(tasks, workers, True)
@@ -116,7 +121,7 @@ def copy(
             runner.compare(tasks, workers)
         runner.run(last, 1, True)
 
-    return run(target, digest, report, work, resume=resume, scheduler=scheduler, progress=progress)
+    return run(target, digest, report, prepare, work, resume=resume, scheduler=scheduler, progress=progress)
 
 
 def _check(source: Store, path: str, found: Sequence[tuple[str, int]], largest: tuple[str, int], limit: int) -> None:
@@ -129,6 +134,15 @@ def _check(source: Store, path: str, found: Sequence[tuple[str, int]], largest: 
             where=where,
             hint="give more memory=",
         )
+
+
+def _same_documents(tasks: Sequence[CopyKeys]) -> bool:
+    try:
+        for task in tasks:
+            task.compare()
+    except ChunkError:
+        return False
+    return True
 
 
 def _is_document(key: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
 from .inventory import (
+    MAX_OBJECTS,
     ZARR_JSON,
     ZARRAY,
     ZATTRS,
@@ -215,6 +217,12 @@ class Facts:
         if self._keys is None:
             return take_inventory(self.store, self.path).below(self.path) if not self.archive else []
         return self._keys
+
+    def expect_every_chunk(self) -> None:
+        """Take every chunk of the grid for stored, as far as they are looked at: where nothing can be listed."""
+        if self.array is not None:
+            every = product(*(range(count) for count in self.array.spec.chunk_grid.counts))
+            self._keys = [Stored(self.array.layout.key(coords), None) for coords in islice(every, MAX_OBJECTS)]
 
     @cached_property
     def chunks(self) -> dict[tuple[int, ...], Stored]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .compat import check_quirks
-from .consolidated_state import consolidated_groups, stale_members
+from .consolidated_state import ask_consolidated, consolidated_groups, stale_members
 from .doctor_checks import check_array, check_group, check_reader, check_undeclared
 from .doctor_chunk_checks import check_chunks, check_speed
 from .doctor_facts import Facts
@@ -19,7 +19,7 @@ from .doctor_mending import mend
 from .doctor_readers import READERS, forecasts, with_neighbours
 from .doctor_report import ArrayReport, Report
 from .errors import UnsupportedError, XzarrError
-from .inventory import DOCUMENTS, Inventory, load_documents, only_archive, reason, take_inventory
+from .inventory import Inventory, load_nodes, only_archive, reason, take_inventory
 from .nodes import clean_path
 from .stores import open_store
 from .stores.base import Store
@@ -69,7 +69,7 @@ def _examine(store: Store, path: str, quirks: str | None, reader: str | None) ->
         findings.append(found("archive-in-folder", "/", f"the folder holds only {archive.url}"))
         inventory = take_inventory(archive)
     if isinstance(inventory.problem, UnsupportedError):
-        _ask_consolidated(inventory)
+        ask_consolidated(inventory)
     _add_parents(inventory, path)
     findings += _examine_store(inventory, path)
     examined = list(_all_facts(inventory, path, quirks, archive is not None))
@@ -160,22 +160,7 @@ def check_consolidated(inventory: Inventory) -> Iterator[Finding]:
             yield found("stale-consolidated", f"/{group}", what, mends=(Mend(group, ""),))
 
 
-def _ask_consolidated(inventory: Inventory) -> None:
-    """Find the nodes of a store that cannot be listed through its consolidated metadata."""
-    for group, members in list(consolidated_groups(inventory).items()):
-        prefix = f"{group}/" if group else ""
-        paths = [f"{prefix}{member}" for member in members if member]
-        _load_nodes(inventory, paths)
-
-
 def _add_parents(inventory: Inventory, path: str) -> None:
     """Load the documents of the groups above ``path``, which tell what members are."""
     parts = path.split("/") if path else []
-    _load_nodes(inventory, ["/".join(parts[:depth]) for depth in range(len(parts))])
-
-
-def _load_nodes(inventory: Inventory, paths: list[str]) -> None:
-    keys = [f"{path}/{name}" if path else name for path in paths for name in DOCUMENTS]
-    for key, document in zip(keys, load_documents(inventory.store, keys), strict=True):
-        if document is not None:
-            inventory.nodes.setdefault(key.rpartition("/")[0], {})[document.name] = document
+    load_nodes(inventory, ["/".join(parts[:depth]) for depth in range(len(parts))])

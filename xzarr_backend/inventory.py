@@ -6,7 +6,7 @@ read but documents, and a document that cannot be read is kept with the reason i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .errors import MetadataError, UnsupportedError, XzarrError
@@ -81,11 +81,12 @@ class Inventory:
             arrays = set(self.arrays)
             self._grouped: dict[str | None, list[Stored]] = {}
             for stored in self.objects:
-                self._grouped.setdefault(_owner(stored.key, arrays), []).append(stored)
+                self._grouped.setdefault(owner(stored.key, arrays), []).append(stored)
         return self._grouped
 
 
-def _owner(key: str, arrays: set[str]) -> str | None:
+def owner(key: str, arrays: Container[str]) -> str | None:
+    """Return the deepest of the paths in ``arrays`` that ``key`` lies below, None where there is none."""
     folder = key.rpartition("/")[0]
     while folder not in arrays:
         if not folder:
@@ -129,6 +130,14 @@ def take_inventory(store: Store, path: str = "") -> Inventory:
         if document is not None:
             found.nodes.setdefault(key.rpartition("/")[0], {})[document.name] = document
     return found
+
+
+def load_nodes(inventory: Inventory, paths: list[str]) -> None:
+    """Add the documents of the nodes at ``paths``."""
+    keys = [f"{path}/{name}" if path else name for path in paths for name in DOCUMENTS]
+    for key, document in zip(keys, load_documents(inventory.store, keys), strict=True):
+        if document is not None:
+            inventory.nodes.setdefault(key.rpartition("/")[0], {})[document.name] = document
 
 
 COPY = ".xzarr-copy"  # how the copies end that `doctor` keeps of the documents it mends

@@ -119,15 +119,18 @@ def choose_format(profile: Profile, zarr_format: int | None) -> int:
     return zarr_format
 
 
-def refuse_broken(profile: Profile, spec: ArraySpec) -> None:
-    """Raise `UnsupportedError` where a new array would break a rule of ``profile``; all its chunks will be stored."""
+def refuse_broken(profile: Profile, spec: ArraySpec, hint: str = "") -> None:
+    """Raise `UnsupportedError` where a new array would break a rule of ``profile``; all its chunks will be stored.
+
+    ``hint``: the way out, by default for what the caller has asked for.
+    """
     broken = broken_rules(profile, Subject(spec.document))
     if broken:
         first = broken[0]
         chosen = f"leave it out, and the profile chooses (compressor {profile.compressor}, format {profile.formats[0]})"
         raise UnsupportedError(
             f"the profile {profile.name!r} cannot hold {first.what}: {first.reason}",
-            hint=f"{first.fix if first.rule in OF_DATA else chosen}; or write without a profile",
+            hint=hint or f"{first.fix if first.rule in OF_DATA else chosen}; or write without a profile",
         )
 
 

@@ -23,6 +23,7 @@ from .spec import Named
 # codecs whose decoders notice a changed bit, because a checksum is stored with the data
 CHECKED = frozenset(["crc32c", "crc32", "adler32", "fletcher32", "jenkins_lookup3", "zlib", "gzip", "bz2", "bzip2"])
 TRUNCATED, DAMAGED, UNREADABLE, BAD_INDEX, ODD_HEADER = "truncated", "damaged", "unreadable", "bad-index", "odd-header"
+MISSING = "missing"
 DAY = 86_400
 LONG_AGO = 946_684_800  # the year 2000, in seconds: no Zarr chunk is older
 
@@ -62,9 +63,9 @@ def why_unverifiable(layout: Layout) -> str:
 
 
 def check_object(array: Array, coords: tuple[int, ...], key: str, raw: Any) -> Checked:
-    """Decode the object stored under ``key`` in full; None as ``raw`` means that it went away meanwhile."""
+    """Decode the object stored under ``key`` in full; None as ``raw`` means that it is not there (any more)."""
     if raw is None:
-        return Checked([Damage(UNREADABLE, "the object was listed, but is not there any more")])
+        return Checked([Damage(MISSING, f"chunk {coords} is not stored, and reads as the fill value")])
     layout = array.layout
     view = memoryview(raw).cast("B")
     if not view.nbytes and layout.chunk_nbytes:

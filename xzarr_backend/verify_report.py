@@ -6,32 +6,38 @@ Imports doctor_report (its table). Invariant: text from a store is made printabl
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from .display_text import plain
 from .doctor_report import table
 
-MOST_PROBLEMS = 60  # that the text lists
+MOST_PROBLEMS, MOST_NOTES = 60, 5  # that the text lists
 
-# kind: what it means, whether it counts as a problem
-KINDS: dict[str, tuple[str, bool]] = {
-    "metadata": ("a document cannot be read, or the array not be opened", True),
-    "unreadable": ("an object cannot be fetched", True),
-    "truncated": ("an object has fewer bytes than its chunk needs", True),
-    "damaged": ("an object does not decode, or its checksum does not match", True),
-    "bad-index": ("the index of a shard is wrong", True),
-    "odd-header": ("the data decode, but a header holds what no writer sets", True),
-    "missing": ("a chunk of an array that is otherwise full is not stored", True),
-    "orphan": ("an object lies where no chunk of the grid has its place", True),
-    "stale": ("consolidated metadata differ from the members' own documents", True),
-    "leftover": ("a lock, temporary file or record of a writer that did not finish", True),
-    "unlisted": ("the place cannot be listed, so missing and foreign objects are not known", False),
+# kind: what it means
+KINDS = {
+    "metadata": "a document cannot be read, or the array not be opened",
+    "unreadable": "an object cannot be fetched, or a folder not be listed",
+    "truncated": "an object has fewer bytes than its chunk needs",
+    "damaged": "an object does not decode, or its checksum does not match",
+    "bad-index": "the index of a shard is wrong",
+    "odd-header": "the data decode, but a header holds what no writer sets",
+    "missing": "a chunk of an array that is otherwise full is not stored",
+    "orphan": "an object lies where no chunk of the grid has its place",
+    "stale": "consolidated metadata differ from the members' own documents",
+    "leftover": "a lock, temporary file or record of a writer that did not finish",
+}
+# what a whole store may have too
+NOTES = {
+    "unlisted": "the kind of store cannot be listed, so foreign objects are not known",
+    "lock": "an empty lock file, as ExZarr leaves them beside every chunk that it read or wrote",
+    "empty": "no chunk of the array is stored, so that all of it reads as the fill value",
 }
 
 
 class Problem(NamedTuple):
-    """What is wrong. ``array``: the path of the array, or of the group; ``key``: the object, "" where it is none."""
+    """What is wrong, or noted. ``array``: the path of the array or group; ``key``: the object, "" where it is none."""
 
     kind: str
     array: str
@@ -57,19 +63,30 @@ class ArrayResult:
 
 @dataclass
 class VerifyReport:
-    """What `verify` found. ``repaired``: what ``repair`` changed; ``resumed``: objects that an earlier run checked."""
+    """What `verify` found.
+
+    ``notes``: what a whole store may have too. ``repaired``: what ``repair`` changed, ``unrepaired``: what it could
+    not, and why. ``resumed``: objects that an earlier run checked.
+    """
 
     store: str
     arrays: list[ArrayResult] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
+    unrepaired: list[str] = field(default_factory=list)
     sample: int | None = None
     resumed: int = 0
 
     @property
     def ok(self) -> bool:
         """Whether no problem was found."""
-        return not any(KINDS[problem.kind][1] for problem in self.problems)
+        return not self.problems
+
+    def add(self, found: Iterable[Problem]) -> None:
+        """Take up what was found, as problems or as notes."""
+        for problem in found:
+            (self.notes if problem.kind in NOTES else self.problems).append(problem)
 
     @property
     def status(self) -> int:
@@ -89,9 +106,11 @@ class VerifyReport:
             "sample": self.sample,
             "resumed": self.resumed,
             "problems": [problem._asdict() for problem in self.problems],
+            "notes": [note._asdict() for note in self.notes],
             "unverifiable": self.unverifiable,
             "arrays": [asdict(array) for array in self.arrays],
             "repaired": self.repaired,
+            "unrepaired": self.unrepaired,
         }
 
     def __repr__(self) -> str:
@@ -114,12 +133,10 @@ class VerifyReport:
         return [*table([["array", "stored", "checked", "missing", "problems", "checksums"], *rows]), ""]
 
     def _problems(self) -> list[str]:
-        lines = [f"  {p.kind:10s} {p.key or p.array}: {p.what}" for p in self.problems[:MOST_PROBLEMS]]
-        if len(self.problems) > MOST_PROBLEMS:
-            lines.append(f"  ... and {len(self.problems) - MOST_PROBLEMS} more (--json lists all)")
-        counts = Counter(problem.kind for problem in self.problems)
-        found = ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) or "no problems"
-        lines.insert(0, found)
+        lines = _listed(self.problems, MOST_PROBLEMS) or ["no problems"]
+        if self.notes:
+            first, *others = _listed(self.notes, MOST_NOTES)
+            lines += [f"noted: {first}", *others]
         if self.unverifiable:
             lines.append(
                 f"unverifiable: {', '.join(self.unverifiable)} (no checksum: sizes and decoding were checked, "
@@ -129,4 +146,15 @@ class VerifyReport:
             lines.append(f"a sample: at most {self.sample} objects of each array were decoded")
         if self.resumed:
             lines.append(f"resumed: {self.resumed:,} objects were checked by an earlier run")
-        return [*lines, f"repaired: {', '.join(self.repaired)}"] if self.repaired else lines
+        lines += [f"repaired: {', '.join(self.repaired)}"] if self.repaired else []
+        return [*lines, *(f"not repaired: {what}" for what in self.unrepaired)]
+
+
+def _listed(problems: list[Problem], most: int) -> list[str]:
+    """Return how many of each kind there are, and the first of them, one a line; nothing for none."""
+    if not problems:
+        return []
+    kinds = Counter(problem.kind for problem in problems)
+    lines = [f"  {p.kind:10s} {p.key or p.array}: {p.what}" for p in problems[:most]]
+    more = [f"  ... and {len(problems) - most} more (--json lists all)"] if len(problems) > most else []
+    return [", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), *lines, *more]

@@ -15,12 +15,12 @@ from typing import Any
 
 from .array import Array
 from .compat import check_quirks
-from .consolidated_state import consolidated_groups, stale_members
+from .consolidated_state import consolidated_groups, stale_above, stale_members
 from .consolidating import consolidate
 from .doctor_facts import Facts
 from .errors import NodeNotFoundError, XzarrError
 from .executor import run, thread_budget
-from .inventory import Inventory, Stored, only_archive, reason, take_inventory
+from .inventory import MAX_OBJECTS, ZMETADATA, Inventory, Stored, only_archive, owner, reason, take_inventory
 from .nodes import clean_path
 from .pending import FOLDER
 from .stored import parse_key
@@ -28,16 +28,18 @@ from .stores import open_store
 from .stores.base import Request, Store
 from .stores.files import OURS
 from .stores.local import LocalStore
+from .stores.zip import ZipStore
 from .verify_chunks import check_object, fetch, has_checksum, why_unverifiable
 from .verify_report import ArrayResult, Problem, VerifyReport
 from .verify_state import Progress
+from .verify_unlisted import find_nodes, is_unlisted, settle_missing
 
 NEARLY_FULL = 0.5  # from this share of the grid on, an array is meant to be full
 MOST_MISSING = 1000  # that are listed by name
 WINDOW_REQUESTS = 64  # objects that are fetched at once from a remote store
 WINDOW_NBYTES = 64 * 2**20
 LEFTOVER = re.compile(r"(\.lock(\.read|\.write)?|__lock|\.partial|\.tmp)$")
-LOCK = re.compile(r"(\.lock(\.read|\.write)?|__lock)$")
+LOCK = re.compile(r"(\.lock(\.read|\.write)?|__lock)$")  # of other writers; ours have names that no listing shows
 
 Report = Callable[[int, int], None]
 
@@ -76,19 +78,25 @@ def verify(
         if array == path or array.startswith(below)
     ]
     report = VerifyReport(opened.url, sample=sample)
-    report.problems += _metadata_problems(inventory, facts)
+    report.add(_metadata_problems(inventory, facts))
+    unlisted = is_unlisted(inventory)
+    for one in facts if unlisted else ():
+        one.expect_every_chunk()
     work = Progress(state, (opened.url, path, sample, quirks))
     report.resumed = len(work.done)
     try:
         _check_arrays(report, facts, work, sample, full, progress)
     finally:
         work.flush()
-    report.problems += work.problems
-    report.problems += [*_strays(inventory, path), *_leftovers(inventory, path), *_stale(inventory)]
+    if unlisted:
+        report.add(settle_missing(zip(facts, report.arrays, strict=True), work.problems, 0 if full else NEARLY_FULL))
+    work.problems.sort(key=lambda problem: (problem.array, problem.key))  # threads find them in any order
+    report.add([*work.problems, *_strays(inventory, path), *_hollow(inventory, facts, path)])
+    report.add([*_leftovers(inventory, path), *_stale(inventory, path)])
     work.finish()
     _count(report)
     if repair:
-        report.repaired = _repair(opened, path, report.problems)
+        _repair(opened, path, report)
     return report
 
 
@@ -97,16 +105,24 @@ def _inventory(store: Store, path: str) -> Inventory:
     archive = only_archive(store) if not inventory.nodes and not path else None
     if archive is not None:
         inventory = take_inventory(archive)
+    if is_unlisted(inventory):
+        find_nodes(inventory, path)
     if not inventory.nodes:
         why = f"the place cannot be listed: {reason(inventory.problem)}" if inventory.problem else "no Zarr metadata"
-        raise NodeNotFoundError(f"no Zarr node is stored here: {why}", where=f"{store.url}, path {path!r}")
+        where = f"{store.url}, path {path!r}" if path else store.url
+        raise NodeNotFoundError(f"no Zarr node is stored here: {why}", where=where, hint="check the path")
     return inventory
 
 
 def _metadata_problems(inventory: Inventory, arrays: list[Facts]) -> Iterator[Problem]:
-    if not inventory.complete:
-        why = reason(inventory.problem) if inventory.problem is not None else "there are too many objects"
-        yield Problem("unlisted", "/", "", why)
+    if is_unlisted(inventory) and inventory.problem is not None:
+        yield Problem("unlisted", "/", "", f"{reason(inventory.problem)}; each chunk of the grids was asked for")
+    elif inventory.problem is not None:
+        place = getattr(inventory.problem, "filename", None) or inventory.store.url
+        yield Problem("unreadable", "/", "", f"{place} cannot be listed: {reason(inventory.problem)}")
+    elif not inventory.complete:
+        why = f"there are more than {MAX_OBJECTS:,} objects, of which the others were not looked at"
+        yield Problem("unreadable", "/", "", f"{why}; check the arrays one by one (--array)")
     for path, documents in sorted(inventory.nodes.items()):
         prefix = f"{path}/" if path else ""
         for name, document in sorted(documents.items()):
@@ -133,7 +149,7 @@ def _check_arrays(
         chunks = facts.chunks
         result.stored, result.nbytes = len(chunks), sum(stored.nbytes or 0 for stored in chunks.values())
         result.missing = facts.missing
-        report.problems += [*_missing(facts, full), *_orphans(facts)]
+        report.add([*_missing(facts, full), *_orphans(facts)])
         if has_checksum(facts.array.layout) is False:
             result.unverifiable = why_unverifiable(facts.array.layout)
         plans.append((facts.array, result, _chosen(chunks, sample)))
@@ -208,12 +224,19 @@ def _missing(facts: Facts, full: bool) -> Iterator[Problem]:
     array = facts.array
     assert array is not None
     count = array.spec.chunk_grid.nchunks
+    if facts.missing == count > 0 and not full:
+        yield Problem("empty", facts.where, "", f"none of the {count} chunk(s) is stored")
     if not facts.missing or not (full or (facts.chunks and len(facts.chunks) >= NEARLY_FULL * count)):
         return
     every = product(*(range(count) for count in array.spec.chunk_grid.counts))
     absent = (coords for coords in every if coords not in facts.chunks)
     for coords in islice(absent, MOST_MISSING):
-        yield Problem("missing", facts.where, array.layout.key(coords), f"chunk {coords} is not stored")
+        yield Problem(
+            "missing",
+            facts.where,
+            array.layout.key(coords),
+            f"chunk {coords} is not stored, and reads as the fill value",
+        )
     if facts.missing > MOST_MISSING:
         yield Problem("missing", facts.where, "", f"{facts.missing - MOST_MISSING} more chunks are not stored")
 
@@ -234,17 +257,35 @@ def _strays(inventory: Inventory, path: str) -> Iterator[Problem]:
             yield Problem("orphan", f"/{path}", stored.key, "the object belongs to no array")
 
 
+def _hollow(inventory: Inventory, arrays: list[Facts], path: str) -> Iterator[Problem]:
+    """Yield the empty folders that have the name of a chunk: it cannot be stored, and reads as the fill value."""
+    if not isinstance(inventory.store, LocalStore):
+        return
+    by_path = {facts.path: facts for facts in arrays if facts.array is not None}
+    for folder, folders, names in os.walk(f"{inventory.store.root}/{path}"):
+        key = os.path.relpath(folder, inventory.store.root).replace(os.sep, "/")
+        facts = by_path.get(owner(key, by_path) or "") if not folders and not names else None
+        if facts is not None and facts.array is not None and parse_key(facts.array, key) is not None:
+            yield Problem("orphan", facts.where, key, "an empty folder lies in the place of this chunk")
+
+
 def _leftovers(inventory: Inventory, path: str) -> Iterator[Problem]:
     for stored in inventory.objects:
-        if LEFTOVER.search(stored.key):
+        if LOCK.search(stored.key) and not _nbytes(inventory.store, stored):
+            yield Problem("lock", f"/{path}", stored.key, "an empty lock file")
+        elif LEFTOVER.search(stored.key):
             yield Problem("leftover", f"/{path}", stored.key, "a lock or temporary file")
-    for group in {"", *inventory.groups}:
+    for group in {"", *inventory.groups} if inventory.complete else ():
         for name, what in (("append.json", "an append"), ("journal/plan.json", "a resumable write")):
             key = f"{group}/{FOLDER}{name}" if group else f"{FOLDER}{name}"
             if inventory.store.size(key) is not None:
                 yield Problem("leftover", f"/{group}", key, f"the record of {what} that was not finished")
     if isinstance(inventory.store, LocalStore):
         yield from _temporary_files(inventory.store, path)
+
+
+def _nbytes(store: Store, stored: Stored) -> int | None:
+    return store.size(stored.key) if stored.nbytes is None else stored.nbytes
 
 
 def _temporary_files(store: LocalStore, path: str) -> Iterator[Problem]:
@@ -256,13 +297,15 @@ def _temporary_files(store: LocalStore, path: str) -> Iterator[Problem]:
         folders[:] = [name for name in folders if not name.startswith(OURS)]
 
 
-def _stale(inventory: Inventory) -> Iterator[Problem]:
-    if not inventory.complete:
+def _stale(inventory: Inventory, path: str) -> Iterator[Problem]:
+    if not inventory.complete and not is_unlisted(inventory):
         return
+    found = stale_above(inventory, path)
     for group, members in consolidated_groups(inventory).items():
-        for name, why in stale_members(inventory, group, members):
-            place = f"{group}/{name}".strip("/")
-            yield Problem("stale", f"/{group}", "", f"/{place} {why}")
+        found += [(group, name, why) for name, why in stale_members(inventory, group, members)]
+    for group, name, why in found:
+        place = f"{group}/{name}".strip("/")
+        yield Problem("stale", f"/{group}", "", f"/{place} {why}")
 
 
 def _count(report: VerifyReport) -> None:
@@ -272,17 +315,25 @@ def _count(report: VerifyReport) -> None:
             by_path[problem.array].problems += 1
 
 
-def _repair(store: Store, path: str, problems: list[Problem]) -> list[str]:
+def _repair(store: Store, path: str, report: VerifyReport) -> None:
     """Write consolidated metadata anew, remove locks without content and what ended writers left."""
-    done = []
-    for group in sorted({problem.array.strip("/") for problem in problems if problem.kind == "stale"}):
-        consolidate(store, group)
-        done.append(f"consolidated metadata of /{group}")
+    outdated = {problem.array.strip("/") for problem in report.problems if problem.kind == "stale"}
+    unreadable = [problem.key for problem in report.problems if problem.kind == "metadata"]
+    for group in sorted(outdated | {key.rpartition("/")[0] for key in unreadable if key.endswith(ZMETADATA)}):
+        try:
+            consolidate(store, group)
+        except XzarrError as error:  # the report of what is wrong is worth more than a repair
+            why = "; ".join([error.what, *(f"{place}: {what}" for place, what in getattr(error, "problems", ()))])
+            report.unrepaired.append(f"consolidated metadata of /{group}: {why}")
+            continue
+        report.repaired.append(f"consolidated metadata of /{group}")
     removed = 0
-    for problem in problems:
-        if problem.kind == "leftover" and LOCK.search(problem.key) and not store.size(problem.key):
-            store.delete(problem.key)
+    for note in report.notes:
+        if note.kind == "lock":
+            store.delete(note.key)
             removed += 1
     if isinstance(store, LocalStore):
         removed += store.sweep(f"{path}/" if path else "")
-    return [*done, f"{removed} leftover(s) removed"] if removed else done
+    elif isinstance(store, ZipStore):
+        removed += store.sweep()
+    report.repaired += [f"{removed} leftover(s) removed"] if removed else []

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 import xzarr_backend as xz
 from xzarr_backend.cli import main, parse_selection
+from xzarr_backend.cli_options import PROFILE_NAMES, WRITER_NAMES
+from xzarr_backend.compat import WRITERS
+from xzarr_backend.profiles import PROFILES
+from xzarr_backend.stores.local import LocalStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +106,7 @@ def test_selections_are_read_as_in_python(text: str, selection: tuple[Any, ...])
         (["explain", "{place}", "9,0", "-a", "t2m"], "out of bounds"),
         (["explain", "{place}", "x", "-a", "t2m"], "is not a whole number"),
         (["explain", "{place}", "1:2:3:4", "-a", "t2m"], "is not a whole number"),
+        (["explain", "{place}", "[0, 1", "-a", "t2m"], "'[0' is not a whole number"),
         (["info", "{place}", "wrong"], "is not JSON"),
         (["info", "{place}", "../elsewhere"], "is not a key"),
         (["info", "{place}", "-o", "anon=true"], "storage_options are for URLs"),
@@ -113,6 +119,80 @@ def test_our_errors_are_one_message_with_status_1(place: str, arguments: list[st
     assert words in result.stderr and result.stderr.startswith("Error: ")
     assert "Traceback" not in result.output and result.stdout == ""
     assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("command", ["info", "tree", "consolidate", "explain", "convert", "copy", "doctor", "verify"])
+def test_errors_of_the_system_are_one_message_too(
+    command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permission denied: the message names the file, and no command shows a traceback."""
+    denied = str(tmp_path / "data.zarr" / "zarr.json")
+
+    def deny(*given: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", denied)
+
+    for method in ("get", "get_many", "walk", "list_dir", "size"):
+        monkeypatch.setattr(LocalStore, method, deny)
+    result = run(command, place, *([str(tmp_path / "out")] if command in ("convert", "copy") else []))
+    assert result.exit_code in ((2, 1) if command in ("doctor", "verify") else (1,))
+    assert "Permission denied" in result.output and "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_ctrl_c_is_status_130(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shells have it, in every command."""
+
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalStore, "get", interrupt)
+    result = run("info", place)
+    assert (result.exit_code, result.stderr.strip()) == (130, "interrupted")
+
+
+def completed(*typed: str) -> list[str]:
+    """What the shell is offered for the last of these words, which is not finished."""
+    shell = ShellComplete(main, {}, "xzarr", "_XZARR_COMPLETE")
+    return [
+        f"<{item.type}>" if item.type != "plain" else item.value
+        for item in shell.get_completions(list(typed[:-1]), typed[-1])
+    ]
+
+
+def test_the_shell_completes(place: str) -> None:
+    """Commands, options, words that are known, files for stores, and the members of the store that was typed."""
+    xz.create_array(place, "deep/er/a", data=[1])
+    assert completed("con") == ["consolidate", "convert"]
+    assert completed("verify", "--sa") == ["--sample"]
+    assert completed("convert", "a", "b", "--profile", "") == list(PROFILES) == list(PROFILE_NAMES)
+    assert completed("doctor", "a", "--quirks", "e") == list(WRITERS) == list(WRITER_NAMES)
+    for words in (["info", ""], ["convert", place, ""], ["verify", "da"]):
+        assert completed(*words) == ["<file>"]
+    assert completed("info", place, "t") == ["t2m"]
+    assert completed("explain", place, "-a", "de") == completed("convert", place, "b", "--path", "de") == ["deep"]
+    assert completed("tree", place, "deep/") == ["deep/er"]
+    assert completed("info", "memory://x", "t") == completed("info", "nowhere", "") == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"), [("bash", "complete -o"), ("zsh", "#compdef xzarr"), ("fish", "complete --")]
+)
+def test_the_script_for_completion(shell: str, words: str) -> None:
+    """``xzarr completion`` prints what a shell evaluates."""
+    result = run("completion", shell)
+    assert result.exit_code == 0 and words in result.stdout and "_XZARR_COMPLETE" in result.stdout
+
+
+def test_json_is_json(tmp_path: Path) -> None:
+    """NaN among the attributes, and values that JSON does not have, are written as other readers take them."""
+    attributes = {"nan": float("nan"), "deep": [{"inf": float("-inf")}], "when": np.datetime64("2020-01-01")}
+    xz.create_array(tmp_path / "a", shape=(2,), dtype="f4", fill_value=np.nan, attributes=attributes)
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    found = json.loads(run("info", str(tmp_path / "a"), "--json").stdout, parse_constant=refuse)
+    assert found["attributes"]["nan"] == "NaN" and found["attributes"]["when"].startswith("2020-01-01")
 
 
 def test_wrong_use_is_status_2() -> None:

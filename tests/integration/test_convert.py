@@ -26,6 +26,7 @@ from xzarr_backend.converting import convert
 from xzarr_backend.copying import copy
 from xzarr_backend.journal import has_journal
 from xzarr_backend.stores import MemoryStore, open_store
+from xzarr_backend.stores.files import temporary_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -383,8 +384,49 @@ def test_an_unfinished_target_can_be_replaced(tmp_path: Path) -> None:
         convert(tmp_path / "a.zarr", tmp_path / "b.zarr", zarr_format=3, progress=Stop(3))
     convert(tmp_path / "a.zarr", tmp_path / "b.zarr", chunks=9, overwrite=True)
     assert not has_journal(open_store(tmp_path / "b.zarr"), "")
-    with pytest.raises(xz.NodeExistsError, match="stored here already"):
+    with pytest.raises(xz.NodeExistsError, match="not what was to be resumed"):
         convert(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+
+
+@pytest.mark.parametrize("wishes", [{}, {"chunks": (100, 1), "memory": "40 kB"}], ids=["raw", "two passes"])
+@pytest.mark.parametrize("name", ["b.zarr", "b.zip"])
+def test_what_was_finished_before_a_kill_is_compared(name: str, wishes: dict[str, Any], tmp_path: Path) -> None:
+    """A kill may come after the last step: resumed, the target is compared with the source, and left as it is."""
+    source = xz.create_array(tmp_path / "a", data=np.arange(10_000.0).reshape(100, 100), chunks=(1, 100))
+    whole = convert(tmp_path / "a", tmp_path / name, consolidated=True, **wishes)
+    before = objects_of(tmp_path / name)
+    report = convert(tmp_path / "a", tmp_path / name, resume=True, **wishes)
+    assert (report.resumed, report.objects, report.verified) == (whole.tasks, 0, True)
+    assert objects_of(tmp_path / name) == before
+    source[3, 4] = -1
+    with pytest.raises(xz.ChunkError, match="differs from the source"):
+        convert(tmp_path / "a", tmp_path / name, resume=True, **wishes)
+    assert objects_of(tmp_path / name) == before
+
+
+def test_a_finished_copy_is_compared(tmp_path: Path) -> None:
+    """The same for copies, which compare all objects."""
+    make_source(tmp_path / "a.zarr")
+    copy(tmp_path / "a.zarr", tmp_path / "b.zarr")
+    assert copy(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True).verified
+    next((tmp_path / "b.zarr" / "sparse").glob("[0-9]*")).write_bytes(b"x")
+    with pytest.raises(xz.ChunkError, match="differs from the source"):
+        copy(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+    (tmp_path / "b.zarr" / ".zattrs").write_text("{}")
+    with pytest.raises(xz.NodeExistsError, match="not what was to be resumed"):
+        copy(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+
+
+def test_a_killed_archive_leaves_nothing_for_good(tmp_path: Path) -> None:
+    """What a killed conversion wrote beside its archive goes with the next one; what others write there stays."""
+    xz.create_array(tmp_path / "a", data=np.arange(400), chunks=4)
+    ended = run_python(KILLED, str(tmp_path / "a"), str(tmp_path / "b.zip"), "1", json.dumps({"compressors": "gzip"}))
+    assert ended.returncode == -signal.SIGKILL and not (tmp_path / "b.zip").exists()
+    assert [path.name[:7] for path in tmp_path.iterdir() if path.name != "a"] == [".xzarr-"]
+    ours = tmp_path / temporary_name()
+    ours.touch()
+    convert(tmp_path / "a", tmp_path / "b.zip", compressors="gzip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a", "b.zip", ours.name])
 
 
 KILLED = """
@@ -514,6 +556,10 @@ def test_source_and_target_must_be_apart(tmp_path: Path) -> None:
         with pytest.raises(xz.NodeExistsError, match="within each other"):
             convert(place, target, overwrite=True)
     assert objects_of(place) == before
+    convert(place, tmp_path / "a.zip")
+    for source in (f"zip://::{tmp_path}/a.zip", f"zip://deep::file://{tmp_path}/a.zip"):
+        with pytest.raises(xz.NodeExistsError, match="same place"):
+            convert(source, tmp_path / "a.zip", overwrite=True)
     held: dict[str, bytes] = {}
     make_source(held)
     with pytest.raises(xz.NodeExistsError, match="same place"):
@@ -596,6 +642,25 @@ def test_on_a_cluster(tmp_path: Path) -> None:
         assert_same(source, xz.open_group(tmp_path / "b.zarr"))
         with pytest.raises(xz.UnsupportedError, match="other processes do not see"):
             convert(tmp_path / "a.zarr", {}, scheduler=address)
+
+
+@pytest.mark.parametrize("action", [convert, copy])
+@pytest.mark.parametrize("address", ["nowhere", "tcp://127.0.0.1:1"])
+def test_a_scheduler_that_cannot_be_reached_costs_nothing(
+    action: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``overwrite`` is to replace stays until the cluster has answered."""
+    distributed = pytest.importorskip("distributed")
+
+    def refuse(*given: object, **options: object) -> None:
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(distributed, "Client", refuse)
+    make_source(tmp_path / "a.zarr")
+    xz.create_array(tmp_path / "b.zarr", data=[1, 2])
+    with pytest.raises(xz.XzarrError, match=r"no address of a scheduler|cannot be reached"):
+        action(tmp_path / "a.zarr", tmp_path / "b.zarr", overwrite=True, scheduler=address)
+    assert xz.open_array(tmp_path / "b.zarr")[...].tolist() == [1, 2]
 
 
 def run(*arguments: str) -> Any:
@@ -708,7 +773,9 @@ def test_a_profile_chooses_what_its_readers_can_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(new["big"][...], values)
     assert new["sparse"].nchunks_stored() == 2  # not all readers know NaN as a fill value
     xz.create_array(place, "text", data=np.array(["a"], "U1"), zarr_format=2)
-    with pytest.raises(xz.UnsupportedError, match="portable"):
+    with pytest.raises(xz.UnsupportedError, match=r"'portable' cannot hold(.|\n)*xz\.to_zarr\(xz\.open_dataset"):
         convert(place, tmp_path / "c.zarr", profile="portable")
+    with pytest.raises(xz.UnsupportedError, match=r"cannot hold(.|\n)*leave it out, and the profile chooses"):
+        convert(place, tmp_path / "c.zarr", path="big", profile="portable", compressors="lz4")
     with pytest.raises(xz.MetadataError, match="profile='nobody' is not known"):
         convert(place, tmp_path / "c.zarr", profile="nobody")

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import xzarr_backend as xz
+from tests.http_server import serve
 from tests.stores_fakes import FailingStore
 from xzarr_backend.cli import main
 from xzarr_backend.stores import MemoryStore
@@ -234,12 +235,93 @@ def test_repair_consolidates_and_sweeps(tmp_path: Path) -> None:
     make_stale(victim, random.Random(1))
     (victim.parent / "0.lock.read").touch()
     (tmp_path / "s" / "a" / "notes.txt").write_text("mine")
+    (victim.parent / "0.partial").write_bytes(b"cut")
     kinds = {p.kind for p in xz.verify(tmp_path / "s").problems}
     assert kinds == {"stale", "leftover", "orphan"}
     assert len(xz.verify(tmp_path / "s", repair=True).repaired) == 2
-    assert {p.kind for p in xz.verify(tmp_path / "s").problems} == {"orphan"}
+    report = xz.verify(tmp_path / "s")
+    assert {p.kind for p in report.problems} == {"orphan", "leftover"} and report.notes == []
+    (victim.parent / "0.partial").unlink()
     assert {path: path.read_bytes() for path in chunks(tmp_path / "s", "a")} == before
     assert (tmp_path / "s" / "a" / "notes.txt").exists()
+
+
+def test_lock_files_of_other_writers_are_noted(tmp_path: Path) -> None:
+    """The empty lock files that ExZarr leaves beside its chunks make no store wrong; a lock with content is odd."""
+    make(tmp_path / "s", {"a": CHECKED["zlib"]}, 2)
+    for name in ("0.0.lock", "0.0.lock.read", "3.3.lock.read"):
+        (tmp_path / "s" / "a" / name).touch()
+    report = xz.verify(tmp_path / "s")
+    assert report.ok and {(note.kind, note.key) for note in report.notes} == {
+        ("lock", f"a/{name}") for name in ("0.0.lock", "0.0.lock.read", "3.3.lock.read")
+    }
+    assert "noted: 3 lock" in repr(report) and len(report.as_dict()["notes"]) == 3
+    (tmp_path / "s" / "a" / "0.0.lock").write_text("7")
+    assert [(p.kind, p.key) for p in xz.verify(tmp_path / "s").problems] == [("leftover", "a/0.0.lock")]
+
+
+def test_an_array_without_any_chunk_is_noted(tmp_path: Path) -> None:
+    """Where the only chunk is deleted nothing tells that there was one: the array is named, without a verdict."""
+    make(tmp_path / "s", {"a": {"chunks": (40, 40)}, "void": {"data": None, "shape": (0, 2), "dtype": "i1"}})
+    assert xz.verify(tmp_path / "s").notes == []
+    (tmp_path / "s" / "a" / "c" / "0" / "0").unlink()
+    report = xz.verify(tmp_path / "s")
+    assert report.ok and [(note.kind, note.array) for note in report.notes] == [("empty", "/a")]
+    assert [p.key for p in xz.verify(tmp_path / "s", full=True).problems] == ["a/c/0/0"]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_folder_in_the_place_of_a_chunk(zarr_format: int, tmp_path: Path) -> None:
+    """An empty folder with the name of a chunk reads as the fill value and cannot be replaced: sparse arrays too."""
+    make(
+        tmp_path / "s", {"a": {"data": None, "shape": (40, 40), "dtype": "f8", "zarr_format": zarr_format}}, zarr_format
+    )
+    key = "a/c/2/1" if zarr_format == 3 else "a/2.1"
+    (tmp_path / "s" / key).mkdir(parents=True)
+    assert [(p.kind, p.key) for p in xz.verify(tmp_path / "s").problems] == [("orphan", key)]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_one_array_is_compared_with_the_groups_above_it(zarr_format: int, tmp_path: Path) -> None:
+    """Checking one member finds what the consolidated metadata of a group above say of it, and nothing of others."""
+    make(tmp_path / "s", {}, zarr_format)
+    for name in ("deep/er/a", "b"):
+        xz.create_array(tmp_path / "s", name, data=VALUES, chunks=(10, 10), zarr_format=zarr_format)
+    xz.consolidate_metadata(tmp_path / "s")
+    make_stale(chunks(tmp_path / "s", "deep/er/a")[0], random.Random(2))
+    for path in ("deep/er/a", "deep/er", "deep"):
+        (problem,) = xz.verify(tmp_path / "s", path).problems
+        assert (problem.kind, problem.array) == ("stale", "/") and "/deep/er/a differs" in problem.what
+    assert xz.verify(tmp_path / "s", "b").ok
+    assert xz.verify(tmp_path / "s", "deep/er/a", repair=True).repaired == ["consolidated metadata of /"]
+    assert xz.verify(tmp_path / "s").ok
+
+
+def test_folders_that_nobody_declared_are_not_stale(tmp_path: Path) -> None:
+    """Consolidated metadata list the groups that their members imply; attributes of theirs that are gone are told."""
+    make(tmp_path / "s", {}, 2)
+    xz.create_array(tmp_path / "s", "deep/er/a", data=VALUES, zarr_format=2)
+    for path in ("deep", "deep/er"):
+        (tmp_path / "s" / path / ".zgroup").unlink()
+    xz.consolidate_metadata(tmp_path / "s")
+    assert "deep/.zgroup" in (tmp_path / "s" / ".zmetadata").read_text()
+    assert xz.verify(tmp_path / "s").problems == []
+    (tmp_path / "s" / "deep" / ".zattrs").write_text('{"title": "Trial"}')
+    (problem,) = xz.verify(tmp_path / "s").problems
+    assert problem.kind == "stale" and "/deep differs" in problem.what
+
+
+def test_repair_says_what_it_cannot(tmp_path: Path) -> None:
+    """Unreadable consolidated metadata are written anew; a member that cannot be read stands in the report."""
+    make(tmp_path / "s", {"a": CHECKED["zlib"]}, 2)
+    (tmp_path / "s" / ".zmetadata").write_text("{")
+    report = xz.verify(tmp_path / "s", repair=True)
+    assert [p.key for p in report.problems] == [".zmetadata"] and report.repaired and xz.verify(tmp_path / "s").ok
+    (tmp_path / "s" / ".zmetadata").write_text("{")
+    (tmp_path / "s" / "a" / ".zarray").write_text("{")
+    report = xz.verify(tmp_path / "s", repair=True)
+    assert (report.repaired, len(report.problems)) == ([], 2)
+    assert "a: .zarray is not JSON" in report.unrepaired[0] and "not repaired: consolidated" in repr(report)
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
@@ -266,6 +348,21 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         xz.verify(tmp_path / "s", state=state)
 
 
+@pytest.mark.parametrize("state", [True, False])
+def test_ctrl_c_at_the_terminal(state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C is no verdict: the status is 130, and the message says whether the same command goes on."""
+    make(tmp_path / "s", {"a": CHECKED["zstd"]})
+
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xzarr_backend.verifying._check_arrays", interrupt)
+    options = ["--state", str(tmp_path / "state")] if state else []
+    ended = CliRunner().invoke(main, ["verify", str(tmp_path / "s"), *options])
+    assert ended.exit_code == 130
+    assert ("the same command goes on" if state else "with --state FILE") in ended.stderr
+
+
 def test_a_sample_and_one_array(tmp_path: Path) -> None:
     """``sample`` decodes a few objects of each array; a path limits the check to what is below it."""
     make(tmp_path / "s", {"a": CHECKED["zstd"], "b": CHECKED["gzip"]})
@@ -274,6 +371,51 @@ def test_a_sample_and_one_array(tmp_path: Path) -> None:
     assert [array.path for array in xz.verify(tmp_path / "s", "b").arrays] == ["/b"]
     with pytest.raises(xz.XzarrError, match="sample=0"):
         xz.verify(tmp_path / "s", sample=0)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_places_that_cannot_be_listed(zarr_format: int, tmp_path: Path) -> None:
+    """Over plain HTTP the grids tell what to ask for, consolidated metadata which arrays; else nothing passes."""
+    pytest.importorskip("aiohttp")
+    codec = CHECKED["zlib" if zarr_format == 2 else "zstd"]
+    xz.create_group(tmp_path / "s", zarr_format=zarr_format)
+    xz.create_array(tmp_path / "s", "g/a", **{"data": VALUES, "chunks": (10, 10), "zarr_format": zarr_format, **codec})
+    sparse = xz.create_array(
+        tmp_path / "s", "z", shape=(99,), dtype="i1", chunks=(1,), zarr_format=zarr_format, fill_value=0
+    )
+    sparse[0] = 1
+    with serve(tmp_path) as url:
+        with pytest.raises(xz.XzarrError, match="members of this group are not known"):
+            xz.verify(f"{url}/s")
+        assert xz.verify(f"{url}/s", "g/a").ok
+        xz.consolidate_metadata(tmp_path / "s")
+        whole = xz.verify(f"{url}/s")
+        assert whole.ok and [(a.path, a.stored, a.missing) for a in whole.arrays] == [("/g/a", 16, 0), ("/z", 1, 98)]
+        first, second, *_ = chunks(tmp_path / "s", "g/a")
+        truncate(first, random.Random(1))
+        second.unlink()
+        make_stale(chunks(tmp_path / "s", "z")[0], random.Random(1))
+        for path in ("", "g", "g/a"):
+            first_kind, *kinds = [p.kind for p in xz.verify(f"{url}/s", path).problems]
+            assert first_kind in ("truncated", "damaged") and kinds == ["missing", *["stale"] * (not path)]
+        assert sum(p.kind == "missing" for p in xz.verify(f"{url}/s", full=True).problems) == 99
+
+
+def test_a_folder_that_cannot_be_listed_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the listing fails, nobody has seen what is there: that is no whole store."""
+    make(tmp_path / "s", {"a": CHECKED["zstd"]})
+    denied = PermissionError(13, "Permission denied", str(tmp_path / "s" / "a"))
+
+    def walk(self: LocalStore, prefix: str) -> Any:
+        yield "zarr.json", 1
+        raise denied
+
+    monkeypatch.setattr(LocalStore, "walk", walk)
+    (problem,) = xz.verify(tmp_path / "s").problems
+    assert problem.kind == "unreadable" and f"{tmp_path}/s/a cannot be listed: Permission denied" in problem.what
+    monkeypatch.undo()
+    monkeypatch.setattr("xzarr_backend.inventory.MAX_OBJECTS", 5)
+    assert [p.kind for p in xz.verify(tmp_path / "s").problems if "--array" in p.what] == ["unreadable"]
 
 
 def test_objects_that_cannot_be_fetched(tmp_path: Path) -> None:

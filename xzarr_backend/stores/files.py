@@ -7,12 +7,13 @@ when it is killed has a name of its own that no listing shows.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import threading
 import time
 import zlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextlib import AbstractContextManager
 from functools import cache
 from weakref import WeakValueDictionary
@@ -58,6 +59,25 @@ def lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def sweep_files(folder: str, names: Iterable[str]) -> int:
+    """Remove the temporary files among ``names`` in ``folder`` that are nobody's any more; return how many."""
+    removed = 0
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith(OURS) and is_leftover(name, _modified(path)):
+            unlink(path)
+            removed += 1
+    return removed
+
+
+def _modified(path: str) -> float:
+    """Return when a file was changed last: never, where its writer has finished with it meanwhile."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def write_all(descriptor: int, view: memoryview) -> None:

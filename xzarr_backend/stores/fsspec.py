@@ -23,9 +23,9 @@ _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class FsspecStore(Store):
-    """The objects below ``root`` of an fsspec filesystem."""
+    """The objects below ``root`` of an fsspec filesystem. ``chain``: the chained URL that led here, if it was one."""
 
-    def __init__(self, fs: Any, root: str, *, read_only: bool = False) -> None:
+    def __init__(self, fs: Any, root: str, *, read_only: bool = False, chain: str = "") -> None:
         if getattr(fs, "asynchronous", False):
             fs = _renewed(fs)  # it belongs to a loop of its maker
         self.read_only = read_only
@@ -34,10 +34,11 @@ class FsspecStore(Store):
         self.concurrent = _is_async(fs)
         self.shared_between_processes = not _is_memory(fs)
         self._fs, self._process = fs, os.getpid()
-        self.url = public_url(_named(fs, self.root))
+        self._chain = public_url(chain)  # the filesystem knows its own link of the chain only
+        self.url = self._chain or public_url(_named(fs, self.root))
 
     def __reduce__(self) -> Any:
-        return _reopen, (self.fs, self.root + self._tail, self.read_only)
+        return _reopen, (self.fs, self.root + self._tail, self.read_only, self._chain)
 
     @property
     def identity(self) -> Hashable:
@@ -327,8 +328,8 @@ def _renewed(value: Any) -> Any:
     return type(value)(*map(_renewed, value.storage_args), **options)
 
 
-def _reopen(fs: Any, root: str, read_only: bool) -> FsspecStore:
-    return FsspecStore(fs, root, read_only=read_only)
+def _reopen(fs: Any, root: str, read_only: bool, chain: str) -> FsspecStore:
+    return FsspecStore(fs, root, read_only=read_only, chain=chain)
 
 
 def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
@@ -348,7 +349,7 @@ def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
             where=public_url(url),
             hint="install a package that registers it with fsspec",
         ) from error
-    return FsspecStore(fs, root, read_only=read_only)
+    return FsspecStore(fs, root, read_only=read_only, chain=url if "::" in url else "")
 
 
 def open_mapper(mapper: Any, read_only: bool) -> Store:

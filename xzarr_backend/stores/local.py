@@ -22,9 +22,9 @@ from .files import (
     EXCHANGE,
     OURS,
     FolderLock,
-    is_leftover,
     outside,
     remove_tree,
+    sweep_files,
     sync_folder,
     temporary_name,
     unlink,
@@ -219,11 +219,7 @@ class LocalStore(Store):
                 if is_abandoned(f"{folder}/{name}"):
                     remove_tree(f"{folder}/{name}")
                     removed += 1
-            for name in names:
-                path = os.path.join(folder, name)
-                if name.startswith(OURS) and is_leftover(name, _modified(path)):
-                    unlink(path)
-                    removed += 1
+            removed += sweep_files(folder, names)
         return removed
 
     def remove_empty(self, prefix: str) -> None:
@@ -338,14 +334,6 @@ def _rename_if_absent(temporary: str, path: str) -> bool:
             return False
         os.replace(temporary, path)
         return True
-
-
-def _modified(path: str) -> float:
-    """Return when a file was changed last: never, where its writer has finished with it meanwhile."""
-    try:
-        return os.lstat(path).st_mtime
-    except FileNotFoundError:
-        return math.inf
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

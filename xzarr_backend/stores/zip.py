@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import ChunkError, UnsupportedError, XzarrError
 from .base import Buffer, ByteRange, Store, names_below, slice_buffer, view_of
-from .files import FolderLock, thread_lock
+from .files import FolderLock, sweep_files, thread_lock
 from .zip_records import DEFLATED, STORED, Entry, ZipWriter, read_entries
 
 
@@ -122,6 +122,12 @@ class ZipStore(Store):
                 self._changes.finish()
                 self._at_end.detach()
             self._changes = self._entries = None
+
+    def sweep(self) -> int:
+        """Remove what killed writers of archives in this folder left beside them; return how many files that were."""
+        self.check_writable()
+        folder = os.path.dirname(self.path)
+        return sweep_files(folder, os.listdir(folder)) if os.path.isdir(folder) else 0
 
     def _load(self) -> dict[str, Entry]:
         with self._lock:

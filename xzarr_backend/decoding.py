@@ -58,7 +58,7 @@ class Decoder:
         self.turn = None if order is None or order == tuple(range(out.ndim)) else order
         self.memory: Bytes1D | None = None
         self.chunk: Any = None
-        self.rows: tuple[Any, Any, int] | None = None
+        self.rows = _as_rows(out, pipeline.spec.shape) if self.direct and self.turn is None else None
 
     def for_chunk(self, pipeline: Pipeline) -> Decoder:
         """Return a decoder for chunks of another shape: this one where the shape is the same."""
@@ -79,7 +79,7 @@ class Decoder:
         """Decode ``raw`` and copy its piece ``inside`` to ``place``."""
         decode_into = self.decode_into
         if decode_into is None:
-            piece = self.decode(raw)[inside]
+            chunk = self.decode(raw)
         else:
             if whole and self.direct:
                 goal = self.goal(place)
@@ -92,13 +92,14 @@ class Decoder:
                 decode_into(raw, self.memory)  # type: ignore[arg-type]
             else:
                 self.decode_piece(raw, inside)
-            if whole and self.rows is not None:
-                result, chunk, length = self.rows
-                row, rest = divmod(place[-1].start, length)
-                if not rest:
-                    result[(*place[:-1], slice(row, row + 1))] = chunk
-                    return
-            piece = self.chunk[inside]
+            chunk = self.chunk
+        if whole and self.rows is not None:
+            result, row, length = self.rows
+            at, rest = divmod(place[-1].start, length)
+            if not rest:
+                result[(*place[:-1], slice(at, at + 1))] = chunk.view(row)
+                return
+        piece = chunk[inside]
         self.out[place] = piece if front is None else piece.transpose(front)
 
     def goal(self, place: Any) -> Bytes1D | None:
@@ -124,7 +125,6 @@ class Decoder:
         assert view is not None and nbytes is not None
         self.memory = decoded_buffer(nbytes)
         self.chunk = view(self.memory)
-        self.rows = _as_rows(self.out, self.chunk) if self.direct and self.turn is None else None
 
 
 class RawDecoder(Decoder):
@@ -206,12 +206,15 @@ def _outermost(inside: Any, chunk: Any) -> tuple[int, int, int] | None:
     return inside[axis].start, inside[axis].stop - 1, chunk.strides[axis]
 
 
-def _as_rows(out: Any, chunk: Any) -> tuple[Any, Any, int] | None:
-    """Return ``out`` and ``chunk`` (of one data type) as arrays of whole rows of the chunk; None where it is no use."""
-    if chunk.ndim < 2 or not 1 < chunk.shape[-1] * chunk.itemsize <= LONGEST_ROW:
+def _as_rows(out: Any, shape: tuple[int, ...]) -> tuple[Any, np.dtype[Any], int] | None:
+    """Return ``out`` as an array of rows as long as those of chunks of ``shape``, the type of a row, and its length.
+
+    None where it is no use.
+    """
+    length = shape[-1] if len(shape) > 1 else 1
+    if length == 1 or length * out.itemsize > LONGEST_ROW:
         return None
-    length = chunk.shape[-1]
-    if length == 1 or out.strides[-1] != out.itemsize or out.shape[-1] % length:
+    if out.strides[-1] != out.itemsize or out.shape[-1] % length:
         return None
-    row = np.dtype((np.void, length * chunk.itemsize))
-    return out.view(row), chunk.view(row), length
+    row = np.dtype((np.void, length * out.itemsize))
+    return out.view(row), row, length

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
 from xzarr_backend import decoding
+from xzarr_backend.codecs import zstd
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
 
@@ -32,17 +33,20 @@ KINDS: dict[str, dict[str, Any]] = {
 VALUES = np.random.default_rng(0).integers(0, 2**31, SHAPE).astype("i4")
 
 
-@pytest.fixture(autouse=True)
-def every_size(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def every_size() -> Iterator[None]:
     """Small chunks are read in part too, so that small arrays show it."""
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "LEAST_PARTIAL", 1)
         patch.setattr(decoding, "RANGE_COST", 1)
+        patch.setattr(zstd, "SMALL", 0)
         yield
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def arrays(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[xz.Array]:
+def arrays(
+    request: pytest.FixtureRequest, every_size: None, tmp_path_factory: pytest.TempPathFactory
+) -> list[xz.Array]:
     """The same array in a folder and in memory, two chunks of it missing."""
     folder = LocalStore(tmp_path_factory.mktemp("partial"))
     found = []

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Any
 
-import numpy as np
-
 from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec, wrong_configuration
@@ -48,11 +46,8 @@ def blosc(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
             _check(decoded, encoded, len(data), out.nbytes)
         decompress(data, out)
 
-    def decode_small_into(data: Buffer, out: Bytes1D) -> None:
-        out[:] = np.frombuffer(decode(data), np.uint8)
-
     small = expected is not None and expected <= SMALL
-    return Codec(encode, decode, BytesSpec(None, 1), decode_small_into if small else decode_into)
+    return Codec(encode, decode, BytesSpec(None, 1), None if small else decode_into)
 
 
 def _check(decoded: int, encoded: int, length: int, expected: int | None) -> None:

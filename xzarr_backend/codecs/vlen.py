@@ -32,7 +32,8 @@ def vlen_utf8(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     def decode(raw: Buffer) -> Any:
         data = as_bytes_array(raw)
         texts = _split("vlen-utf8", data, count)
-        _check_end(4 * count + len("".join(texts.tolist()).encode()), data)
+        joined = "".join(texts.tolist())
+        _check_end(4 * count + (len(joined) if joined.isascii() else len(joined.encode())), data)
         return texts.astype(dtype, copy=False).reshape(shape)
 
     return Codec(lambda array: _join(map(_utf8, array.ravel().tolist())), decode, BytesSpec(None, 1))

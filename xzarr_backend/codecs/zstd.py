@@ -75,9 +75,6 @@ def _reused(fast: Any, encode: Callable[[Buffer], Any], expected: int, output: B
             decompressor = reused()
         return decompressor.decompress(data, allow_extra_data=False)
 
-    def decode_small_into(data: Buffer, out: Bytes1D) -> None:
-        out[:] = np.frombuffer(decode(data), np.uint8)
-
     def decode_into(data: Buffer, out: Bytes1D) -> None:
         if stated(data) != out.nbytes:
             _copy(_decode_any(data, out.nbytes), out)
@@ -93,8 +90,9 @@ def _reused(fast: Any, encode: Callable[[Buffer], Any], expected: int, output: B
         if not early or reused().stream_reader(data).readinto(memory[:stop]) != stop:
             decode_into(data, memory)
 
-    into = decode_small_into if expected <= SMALL else decode_into
-    return Codec(encode, decode, output, into, decode_span=decode_span)
+    if expected <= SMALL:
+        return Codec(encode, decode, output)
+    return Codec(encode, decode, output, decode_into, decode_span=decode_span)
 
 
 def _copy(decoded: Buffer, out: Bytes1D) -> None:

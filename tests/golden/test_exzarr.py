@@ -185,7 +185,7 @@ def test_whatever_a_document_holds_only_our_errors_are_raised(
     for number, junk in choices:
         places = list(_places(document))
         holder, key = places[number % len(places)]
-        holder[key] = junk
+        holder[key] = copy.deepcopy(junk)
     store = {name: json.dumps(document).encode(), "0.0": bytes(24), "c/0/0": bytes(24)}
     for keywords in ({}, {"quirks": "exzarr"}, {"strict": True}):
         with contextlib.suppress(xz.XzarrError):

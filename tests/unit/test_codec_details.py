@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xzarr_backend as xz
 from xzarr_backend.codecs import BytesSpec, ChunkSpec, Codec, lookup
 from xzarr_backend.codecs.snappy import store, uncompress
 from xzarr_backend.codecs.zstd import frame_sizes, stated_size
@@ -461,3 +462,17 @@ def test_decoding_is_few_calls(name: str, most: int) -> None:
         sys.setprofile(None)
     assert len(frames) <= most
     assert sum("xzarr_backend" in path for path in frames) <= 2
+
+
+def test_codecs_that_change_elements_do_so_for_every_piece() -> None:
+    """Pieces of any memory order, and parts of chunks, are rounded as whole contiguous chunks are."""
+    values = np.linspace(1, 2, 64, dtype="f4").reshape(8, 8)
+    bitround = {"name": "bitround", "configuration": {"keepbits": 3}}
+    whole = xz.create_array({}, data=values, chunks=(8, 8), filters=[bitround], compressors=None)[...]
+    assert (whole != values).any()
+    cut = xz.create_array({}, data=values, chunks=(4, 4), filters=[bitround], compressors=None)
+    np.testing.assert_array_equal(cut[...], whole)
+    parts = xz.create_array({}, shape=(8, 8), dtype="f4", chunks=(4, 4), filters=[bitround], compressors=None)
+    parts[:3] = values[:3]
+    parts[3:, ::-1] = values[3:, ::-1]
+    np.testing.assert_array_equal(parts[...], whole)

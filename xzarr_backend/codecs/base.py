@@ -59,6 +59,7 @@ class Codec(NamedTuple):
     ``decode_span(data, out, start, stop)`` (bytes->bytes only) fills at least ``out[start:stop]``, where ``out`` has
     the decoded size, without decoding all of it; None where that is no gain.
     ``is_view``: `decode` of a NumPy array returns a view of that memory (``bytes``, ``transpose``), never a copy.
+    ``native`` (array->bytes only): such a view has the data type of the spec, byte order included.
     ``order`` (array->array only): the permutation, where the codec does nothing but permute the dimensions; readers
     then permute the selection and views instead of the data.
     """
@@ -68,6 +69,7 @@ class Codec(NamedTuple):
     output: ChunkSpec | BytesSpec
     decode_into: Callable[[Buffer, np.ndarray[Any, Any]], object] | None = None
     is_view: bool = False
+    native: bool = False
     order: tuple[int, ...] | None = None
     decode_span: Callable[[Buffer, np.ndarray[Any, Any], int, int], object] | None = None
 

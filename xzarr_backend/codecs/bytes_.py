@@ -55,7 +55,7 @@ def _plain(spec: ChunkSpec, stored: np.dtype[Any], output: BytesSpec) -> Codec:
     def encode(array: Any) -> Any:
         return np.ascontiguousarray(array, stored).reshape(-1).view(np.uint8)
 
-    return Codec(encode, decode, output, is_view=True)
+    return Codec(encode, decode, output, is_view=True, native=stored == spec.dtype.numpy)
 
 
 def _swapped(spec: ChunkSpec, dtype: np.dtype[Any], order: str, output: BytesSpec) -> Codec:
@@ -74,7 +74,7 @@ def _swapped(spec: ChunkSpec, dtype: np.dtype[Any], order: str, output: BytesSpe
         bits = np.ascontiguousarray(array, dtype).reshape(-1).view(native)
         return bits.astype(stored, copy=False).view(np.uint8)
 
-    return Codec(encode, decode, output, is_view=stored == native and count > 0)
+    return Codec(encode, decode, output, is_view=stored == native and count > 0, native=stored == native)
 
 
 def _empty(spec: ChunkSpec, output: BytesSpec) -> Codec:

@@ -23,7 +23,8 @@ Bytes1D = npt.NDArray[np.uint8]
 class Pipeline(NamedTuple):
     """The functions of a chain of codecs for chunks of one shape.
 
-    ``encode_bytes(memory)`` encodes what ``view`` shows of that memory; without bytes->bytes codecs, to itself.
+    ``encode_bytes(memory)`` encodes what ``view`` shows of that memory; without bytes->bytes codecs, to itself. None
+    where encoding changes elements (``bitround`` decodes to what it gets).
     ``decode(raw)`` returns an array of ``shape`` in the stored byte order, maybe a read-only view of ``raw``.
     ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
     than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
@@ -106,18 +107,19 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
     byte_codecs, encoded = build_codecs(chain.bytes, encoded, allow)
     to_array = _compose([codec.decode for codec in (*arrays, serializer)])
     viewable = serializer.is_view and all(codec.is_view for codec in arrays)
-    readable = viewable and _keeps_byte_order(chain.serializer, inner)
+    order = combined_order(arrays, len(spec.shape))
+    moves = viewable and order is not None  # encoding the elements moves them, too, and changes none
     return Pipeline(
         spec=spec,
         decode=_compose([codec.decode for codec in (*arrays, serializer, *byte_codecs)]),
         encode=_compose([codec.encode for codec in reversed((*arrays, serializer, *byte_codecs))]),
-        encode_bytes=_compose([codec.encode for codec in reversed(byte_codecs)]) if viewable else None,
+        encode_bytes=_compose([codec.encode for codec in reversed(byte_codecs)]) if moves else None,
         decode_into=_compose_into(byte_codecs) if viewable else None,
         decode_span=byte_codecs[0].decode_span if viewable and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
         nbytes=inner.nbytes,
         raw=viewable and not byte_codecs,
-        order=combined_order(arrays, len(spec.shape)) if readable else None,
+        order=order if viewable and serializer.native else None,
         encoded_size=encoded.nbytes,
     )
 
@@ -130,12 +132,6 @@ def combined_order(codecs: Sequence[Codec], ndim: int) -> tuple[int, ...] | None
             return None
         order = tuple(order[axis] for axis in codec.order)
     return order
-
-
-def _keeps_byte_order(serializer: Named, spec: ChunkSpec) -> bool:
-    """Return whether the elements are stored in the byte order of their data type: one element shows it."""
-    codec = lookup(serializer.name).factory(serializer.configuration, spec._replace(shape=()))
-    return bool(codec.decode(np.zeros(spec.dtype.itemsize or 0, np.uint8)).dtype == spec.dtype.numpy)
 
 
 def _compose(functions: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

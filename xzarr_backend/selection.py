@@ -173,7 +173,7 @@ def parse_basic(key: Any, shape: tuple[int, ...]) -> Selection:
     """Parse ``a[key]`` with NumPy's meaning: ints, slices, ellipsis, newaxis, masks, and index arrays."""
     items = key if type(key) is tuple else (key,)
     if any(map(_may_be_array, items)):
-        return _parse_fancy(_expand(items, shape), shape)
+        return _parse_fancy(_expand(items, shape, keep_ellipsis=True), shape)
     common = len(items) == len(shape) and all(map(_is_plain, items))
     expanded = items if common else _expand(items, shape)
     axes: list[range] = []

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import xzarr_backend as xz
 from tests.strategies import LAYOUTS, SELECTIONS, cases, keys_for, places, stored, view_for
 from xzarr_backend import executor
 
@@ -100,3 +101,15 @@ def test_on_threads(layout: str, data: st.DataObject) -> None:
             array.oindex[key] = new
             expected.reshape(-1)[where] = new
             np.testing.assert_array_equal(array[...], expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (0, 0, 1, 1), (2, 1, 1, 3)])
+@pytest.mark.parametrize(
+    "key", [np.s_[:, :1, [0, 0], ..., 0], np.s_[:, :, [[0]], ..., [0, 0]], np.s_[:, [0], 0, ..., 0]]
+)
+def test_an_ellipsis_of_no_dimensions_separates_index_arrays(shape: tuple[int, ...], key: Any) -> None:
+    """As in NumPy, dimensions of separated index arrays come first, even where the ellipsis stands for nothing."""
+    values = np.arange(np.prod(shape)).reshape(shape)
+    array = xz.create_array({}, data=values, chunks=(1, 1, 1, 1))
+    np.testing.assert_array_equal(array[key], values[key])
+    assert array[key].shape == values[key].shape

@@ -14,7 +14,7 @@ import numpy as np
 from dask.base import tokenize
 
 from .array import Array
-from .dask_lazy import Recipe, Sizes, lazy_array
+from .dask_lazy import Recipe, Sizes, lazy_array, shortened
 from .errors import MetadataError
 from .opening import open_array
 
@@ -74,14 +74,7 @@ def block_sizes(array: Array, chunks: Any) -> Sizes:
     if isinstance(chunks, Mapping):
         chunks = _by_dimension(array, chunks, stored)
     normalized = da.core.normalize_chunks(chunks, shape=array.shape, dtype=_sized(array.dtype), previous_chunks=stored)
-    return tuple(map(_shortened, normalized))
-
-
-def _shortened(lengths: tuple[int, ...]) -> int | tuple[int, ...]:
-    """Return the length of equal blocks but for a shorter last one, and all lengths of others."""
-    first, last = lengths[0], lengths[-1]
-    equal = lengths.count(first) == len(lengths) - (first != last) and 0 < last <= first
-    return first if equal else lengths
+    return tuple(map(shortened, normalized))
 
 
 def _by_dimension(array: Array, chunks: Mapping[Any, Any], stored: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Lazy dask arrays that cost the same for ten blocks and for a million.
 
-Imports dask and array. Invariant: tasks, keys and values are those of dask's own `from_array`; the graph holds the
-`Array` itself, which pickles as its place and its documents; what is computed from a lazy array is plain dask's.
+Imports dask. Invariant: tasks, keys and values are those of dask's own `from_array`; the graph holds the array itself,
+which pickles as its place and its documents; what is computed from a lazy array is plain dask's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from dask.base import tokenize
 from dask.blockwise import BlockwiseDep, blockwise
 from dask.highlevelgraph import HighLevelGraph
 
-from .array import Array
-
 LONG = 10_000  # blocks along one dimension: dask looks at each of them for almost everything
 FEW = 1_000  # blocks of a selection
 
@@ -30,7 +28,7 @@ Sizes = tuple[Any, ...]  # along each dimension the length of equal blocks (the 
 class Recipe(NamedTuple):
     """What a lazy array is made of."""
 
-    array: Array
+    array: Any  # an `Array`, or what xarray decodes from one
     sizes: Sizes
     name: str
     inline_array: bool
@@ -41,7 +39,7 @@ def lazy_array(recipe: Recipe) -> da.Array:
     """Return the array of ``recipe``, as `dask.array.from_array` makes it."""
     array, sizes, name, inline_array, meta = recipe
     blocks = tuple(
-        _lengths(length, size) if isinstance(size, int) else size
+        equal_lengths(length, size) if isinstance(size, int) else size
         for length, size in zip(array.shape, sizes, strict=True)
     )
     if inline_array and max(map(len, blocks), default=0) > LONG and all(isinstance(size, int) for size in sizes):
@@ -55,10 +53,17 @@ def lazy_array(recipe: Recipe) -> da.Array:
 
 
 @lru_cache(16)
-def _lengths(length: int, size: int) -> tuple[int, ...]:
+def equal_lengths(length: int, size: int) -> tuple[int, ...]:
     """Return the lengths of equal blocks but for the last one; one object, as dask remembers sums by identity."""
     count, rest = divmod(length, size)
     return (size,) * count + ((rest,) if rest or not length else ())
+
+
+def shortened(lengths: tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return the length of equal blocks but for a shorter last one, and all lengths of others."""
+    first, last = lengths[0], lengths[-1]
+    equal = lengths.count(first) == len(lengths) - (first != last) and 0 < last <= first
+    return first if equal else lengths
 
 
 def _long(recipe: Recipe, blocks: tuple[tuple[int, ...], ...]) -> da.Array:

@@ -29,7 +29,17 @@ def open_dataset(store: Any, group: str | None = None, *, chunks: Chunks = None,
     ``store``: a path, URL, mapping, store, `Group` or `Array`. ``chunks`` None: NumPy arrays, read when first used; {}:
     dask arrays with the stored chunks; "auto", a number or a dict by dimension: dask arrays with these chunks.
     """
-    return xr.open_dataset(store, engine=XzarrBackendEntrypoint, group=group, chunks=chunks, **keywords)
+    more = _dask_arrays(chunks, keywords)
+    return xr.open_dataset(store, engine=XzarrBackendEntrypoint, group=group, chunks=chunks, **more)
+
+
+def _dask_arrays(chunks: Chunks, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Add who makes the dask arrays, where they are asked for and the caller does not say."""
+    if chunks is None or keywords.get("chunked_array_type") is not None:
+        return keywords
+    from .xarray_dask import chunk_manager
+
+    return {**keywords, "chunked_array_type": chunk_manager()}
 
 
 def open_zarr(
@@ -49,7 +59,8 @@ def open_zarr(
 
 def open_datatree(store: Any, group: str | None = None, *, chunks: Chunks = None, **keywords: Any) -> DataTree:
     """Open a group and all groups below it as a tree (keywords of `xarray.open_datatree` and of the engine)."""
-    return xr.open_datatree(store, engine=XzarrBackendEntrypoint, group=group, chunks=chunks, **keywords)
+    more = _dask_arrays(chunks, keywords)
+    return xr.open_datatree(store, engine=XzarrBackendEntrypoint, group=group, chunks=chunks, **more)
 
 
 def open_mfdataset(paths: Any, **keywords: Any) -> Dataset:

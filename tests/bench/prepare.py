@@ -22,7 +22,7 @@ from .recipes import Recipe, cube
 from .scale import SCALES, Scale
 from .systems import SYSTEMS, System
 
-GROUPED = ("million_2d", "tenth_2d")  # arrays that are also prepared inside a group, for xarray
+GROUPED = ("million_1d", "million_2d", "tenth_2d")  # arrays that are also prepared inside a group, for xarray
 
 
 def prepare(folder: Path, scale: Scale, say: Callable[[str], None] = print) -> Data:

@@ -122,6 +122,13 @@ ROWS = [
         uses=("xarray", "dask.array"),
     ),
     Row(
+        "open_zarr_1d",
+        "open",
+        "a million chunks along one dimension, open_zarr",
+        open_zarr("million_1d_group"),
+        uses=("xarray", "dask.array"),
+    ),
+    Row(
         "open_zarr_million",
         "open",
         "a million chunks, open_zarr",

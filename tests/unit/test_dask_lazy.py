@@ -153,3 +153,57 @@ def test_small_shapes(shape: tuple[int, ...]) -> None:
     lazy = lazy_of(np.ones(shape), tuple(max(length, 1) for length in shape))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(lazy)).compute(scheduler="sync"), np.ones(shape))
     assert lazy.shape == shape
+
+
+# --- datasets --------------------------------------------------------------------------------------------------------
+
+
+def dataset_of(blocks: int) -> dict[str, bytes]:
+    """Return a store of one packed variable, and a coordinate, of ``blocks`` chunks of three elements."""
+    store: dict[str, bytes] = {}
+    xz.create_group(store)
+    values = np.arange(3 * blocks - 1).astype("i2")
+    packing = {"scale_factor": 0.5, "_FillValue": 7}
+    xz.create_array(store, "v", data=values, chunks=(3,), dimension_names=("x",), attributes=packing)
+    return store
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_datasets_are_as_xarray_makes_them(many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, names and decoded values are those of xarray's own way, and dask goes on with them."""
+    import xarray as xr
+
+    from xzarr_backend import xarray_dask
+    from xzarr_backend.xarray_backend import XzarrBackendEntrypoint
+
+    for module in (dask_lazy, xarray_dask):
+        monkeypatch.setattr(module, "LONG", 4 if many else 10_000)
+    store = dataset_of(20)
+    ours = xz.open_zarr(store, consolidated=False)
+    engine = XzarrBackendEntrypoint
+    theirs = xr.open_dataset(store, engine=engine, chunks={}, inline_array=True, consolidated=False)
+    assert isinstance(ours.v.data, dask_lazy.LazyArray) is many
+    assert ours.v.data.name == xz.open_zarr(store, consolidated=False).v.data.name
+    assert ours.chunks == theirs.chunks
+    xr.testing.assert_identical(ours.load(), theirs.load())
+    again = xz.open_zarr(store, consolidated=False)
+    for work in (
+        lambda ds: ds.isel(x=slice(4, 9)),
+        lambda ds: ds.chunk(x=7).sum(),
+        lambda ds: ds.v.rolling(x=2).mean(),
+    ):
+        xr.testing.assert_identical(work(again).compute(), work(theirs).compute())
+
+
+def test_a_million_blocks_of_a_dataset_pickle_small() -> None:
+    """The variable of a dataset pickles in less than 20 kB, and a corner of it has few tasks."""
+    store: dict[str, bytes] = {}
+    xz.create_group(store)
+    xz.create_array(
+        store, "v", shape=(10**8,), chunks=(100,), dtype="f4", fill_value=1, dimension_names=("x",), attributes={"a": 1}
+    )
+    data = xz.open_zarr(store, consolidated=False).v.data
+    assert data.npartitions == 10**6
+    assert len(pickle.dumps(data)) < 20_000
+    assert pickle.loads(pickle.dumps(data)).name == data.name
+    assert data[:10].compute().tolist() == [1] * 10

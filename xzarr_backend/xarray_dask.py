@@ -1,7 +1,8 @@
 """How `open_dataset` and `open_zarr` make dask arrays: as xarray does, but for very many blocks along a dimension.
 
 Imports xarray's documented interface for chunked arrays, and dask_lazy. Invariant: blocks and values are those of
-xarray's own manager, and names as deterministic; only what it costs to make and to pickle them differs (benchmark: open_zarr_1d).
+xarray's own manager, and names as deterministic; only what it costs to make and to pickle them differs (benchmark:
+open_zarr_1d).
 """
 
 from __future__ import annotations

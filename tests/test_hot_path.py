@@ -179,6 +179,48 @@ def test_one_allocation_of_the_result(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+class _Watching(LocalStore):
+    """Remembers where in a page the memory begins that it reads into."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.places: set[int] = set()
+
+    def get(self, key: str, byte_range: Any = None, scratch: memoryview | None = None) -> Any:
+        if scratch is not None and len(scratch) > 64 * 1024:
+            self.places.add(np.frombuffer(scratch, "u1").ctypes.data % 64)
+        return super().get(key, byte_range, scratch)
+
+
+@pytest.mark.parametrize("kind", ["raw", "zstd", "sharded zstd"])
+def test_memory_is_aligned(kind: str, tmp_path: Path) -> None:
+    """What large objects are read into begins on a cache line, and so do large results."""
+    xz.create_array(tmp_path, data=values(64), chunks=(2 * SIDE, SIDE, SIDE), **(KINDS[kind] | {"shards": None}))
+    store = _Watching(tmp_path)
+    array = xz.open_array(store)
+    for key in (..., slice(3, 50), np.s_[:, 4:20]):
+        assert array[key].ctypes.data % 64 == 0
+    assert store.places == {0}
+
+
+def test_raw_chunks_are_read_to_their_place(tmp_path: Path) -> None:
+    """A raw chunk that is contiguous in the result needs no memory but the result's."""
+    array = make(tmp_path, "raw", 64)
+    chunk = SIDE**3 * 2
+    assert largest_growth(lambda: array[...]) < chunk / 2
+    assert largest_growth(lambda: array[SIDE : 40 * SIDE]) < chunk / 2
+
+
+def test_an_append_compiles_no_codecs(tmp_path: Path) -> None:
+    """An array that grows keeps its compiled codecs."""
+    array = xz.create_array(tmp_path, shape=(0, SIDE), dtype="u2", chunks=(4, SIDE), compressors=ZSTD)
+    block = np.ones((3, SIDE), "u2")
+    array.append(block)
+    calls = calls_of(lambda: array.append(block))
+    assert not [name for name in calls.names if name.endswith((":compile_pipeline", ":parse_sharding"))]
+    assert array.shape == (9, SIDE)
+
+
 # --- requests ------------------------------------------------------------------------------------------------------
 
 

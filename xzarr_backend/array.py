@@ -285,7 +285,7 @@ class Array:
 
     def adopt(self, spec: ArraySpec) -> None:
         """Be the array that ``spec`` describes, which was just stored."""
-        layout = self._layout_for(spec)
+        layout = self._layout_for(spec) if "layout" in self.__dict__ else None
         for name in ("layout", "chunk_grid", "_source"):
             self.__dict__.pop(name, None)
         self.spec = spec
@@ -302,10 +302,9 @@ class Array:
 
     def _layout_for(self, spec: ArraySpec) -> Layout | None:
         """Return this array's layout where it serves ``spec`` too, which was made of its own by another shape."""
-        own, found = self.spec, self.__dict__.get("layout")
-        if found is None or spec.codecs is not own.codecs or spec.fill_value is not own.fill_value:
+        if spec.codecs is not self.spec.codecs or spec.fill_value is not self.spec.fill_value:
             return None
-        return found.resized(spec.chunk_grid)  # type: ignore[no-any-return]
+        return self.layout.resized(spec.chunk_grid)
 
     def close(self) -> None:
         """Close the store, which finishes an archive; the store opens again when it is used again."""

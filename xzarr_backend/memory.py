@@ -1,8 +1,8 @@
 """Memory for results, for encoded chunks and for decoded ones.
 
 Imports NumPy only. Invariant: memory of more than a page begins on a multiple of 64 bytes. Large allocations of NumPy
-begin 16 bytes into a page, where some processors copy out of the kernel three times slower than anywhere else (row
-``all_plain`` of the benchmark).
+begin 16 bytes into a page, where some processors copy out of the kernel several times slower than anywhere else
+(docs/adr/0005-memory-of-a-read.md).
 """
 
 from __future__ import annotations

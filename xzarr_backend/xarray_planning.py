@@ -29,9 +29,9 @@ from .xarray_chunking import refuse_stored
 from .xarray_encoding import Choices, NewArray, encode_attributes_of, encode_variable, new_array
 from .xarray_expression import express
 from .xarray_regions import Region, resolve_region
+from .xarray_store import NO_NAME
 from .xarray_target import Target
 
-NO_NAME = "__values__"  # how xarray stores the variable None
 MODES = ("w", "w-", "a", "a-", "r+")
 
 

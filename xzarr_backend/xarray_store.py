@@ -32,6 +32,8 @@ from .spec import JSON
 from .xarray_arrays import FEW_OBJECTS, MAX_OBJECTS, Prefetch, StoredArray
 from .xarray_dimensions import Names, PhonyDimensions, conflict_of, name_dimensions
 
+NO_NAME = "__values__"  # how xarray stores the variable None
+
 
 class Reading(NamedTuple):
     """How the groups of one call are turned into datasets.
@@ -64,9 +66,12 @@ class GroupStore(AbstractDataStore):
         self._reported: dict[int, Reported | bytes] = {}  # by the id of the chain, which the arrays keep alive
         self._names: dict[str, Names] = name_dimensions(arrays, reading.duplicate_dims, reading.phony)
 
-    def load(self) -> tuple[dict[str, Variable], dict[str, JSON]]:
+    def load(self) -> tuple[dict[Any, Variable], dict[str, JSON]]:
         """Return variables and attributes as plain dicts: xarray's frozen ones cost a call for every look."""
-        return self.get_variables(), self.get_attrs()
+        variables: dict[Any, Variable] = self.get_variables()
+        if NO_NAME in variables:
+            variables = {None if name == NO_NAME else name: variable for name, variable in variables.items()}
+        return variables, self.get_attrs()
 
     def get_variables(self) -> dict[str, Variable]:
         """Return the variables, none of them read; those that cannot be decoded are skipped with a warning."""

@@ -708,3 +708,11 @@ def test_the_engine_is_registered() -> None:
     if "xzarr" not in xr.backends.list_engines():
         pytest.skip("the package is not installed, so that xarray cannot know the engine's name")
     assert xr.open_dataset(MemoryStore(climate()), engine="xzarr").sizes["time"] == 6
+
+
+def test_the_variable_without_a_name() -> None:
+    """The variable None is stored under a name of xarray's, and comes back as None."""
+    dataset = xr.Dataset({None: (("x", "y"), [[0, 1], [2, 3]])})
+    store: dict[str, bytes] = {}
+    xz.to_zarr(dataset, store)
+    xr.testing.assert_identical(xz.open_dataset(store), dataset)

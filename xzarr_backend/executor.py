@@ -22,6 +22,9 @@ T = TypeVar("T")
 LEAST_BYTES_PER_ITEM = 48 * 1024
 LEAST_BYTES = 512 * 1024
 
+# Drawing a batch costs about a microsecond; a thread that finds nothing left waits for the others' last batches.
+BATCHES_EACH, MOST_AT_ONCE = 32, 64
+
 _THREAD_NAME = "xzarr"
 # Names of threads that belong to somebody's pool: there, the pool is the parallelism.
 _POOLED = (_THREAD_NAME, "Dask-", "ThreadPoolExecutor-", "asyncio_")
@@ -71,7 +74,7 @@ def run(work: Callable[[Iterator[T]], None], items: Iterable[T], count: int, thr
     if threads < 2:
         work(iter(items))
         return
-    shared = _SharedBatches(iter(items), max(1, min(64, count // (threads * 4))))
+    shared = _SharedBatches(iter(items), max(1, min(MOST_AT_ONCE, count // (threads * BATCHES_EACH))))
     futures = [_shared_pool().submit(_work_on, work, shared) for _ in range(threads - 1)]
     try:
         _work_on(work, shared)  # the calling thread works too

@@ -48,11 +48,15 @@ Say = Callable[[Row, dict[str, list[dict[str, Any]]]], None]
 
 
 def run_row(row: Row, systems: list[str], rounds: int, folder: Path, scale: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the measurements of one row: contestant -> one per round; one that fails is not asked again."""
+    """Return the measurements of one row: contestant -> one per round; one that fails is not asked again.
+
+    Each round begins with another contestant: the one that follows a process that gave much memory back finds it warm.
+    """
     contestants = [*(systems if row.setup else []), *row.bounds]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name in contestants:
+    for turn in range(rounds):
+        first = turn % len(contestants)
+        for name in contestants[first:] + contestants[:first]:
             if not any("figure" not in one for one in results[name]):
                 results[name].append(measure_fresh(row, name, folder, scale))
     return results

@@ -223,6 +223,17 @@ def test_get_ranges_reads_many_ranges_in_any_order(filled: Store) -> None:
     assert found is not None and raw(found[0]) == b"\0"
 
 
+def test_memory_that_was_stored_may_be_used_again(empty: Store) -> None:
+    """Writers reuse the memory that they encode to, so no store keeps a view of it."""
+    memory = np.arange(64, dtype="u1")
+    empty.set("a/0", memory)
+    first = bytes(memory)
+    memory[:] = 7
+    empty.set("a/1", memory[:32].data)
+    memory[:] = 9
+    assert (raw(empty.get("a/0")), raw(empty.get("a/1"))) == (first, b"\7" * 32)
+
+
 def test_get_strided_joins_equal_pieces(filled: Store) -> None:
     """Equal pieces at equal distances come joined, as far as the object goes; without an object there is None."""
     whole = OBJECTS["a/c/0/0"]

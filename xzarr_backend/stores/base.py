@@ -74,7 +74,10 @@ class Store(ABC):
 
     @abstractmethod
     def set(self, key: str, value: Buffer) -> None:
-        """Store ``value`` whole: readers see the old object or the new one, never a mix."""
+        """Store ``value`` whole: readers see the old object or the new one, never a mix.
+
+        Its memory is the caller's again when this returns: a store that keeps it, keeps a copy.
+        """
 
     @abstractmethod
     def set_if_absent(self, key: str, value: Buffer) -> bool:

@@ -28,6 +28,9 @@ def plot(document: dict[str, Any], file: Path) -> None:
     figure.savefig(file)
 
 
+LEAST_SHOWN = 0.05
+
+
 def _ratios(document: dict[str, Any]) -> dict[str, float]:
     verdicts = {name: judge(results) for name, results in document["rows"].items()}
     return {name: one.ratio for name, one in verdicts.items() if one.ratio}
@@ -40,7 +43,8 @@ def _draw(axes: Any, ratios: dict[str, float]) -> None:
     # bars grow from 1, the best peer: to the left where ours is faster
     axes.barh(places, [ratio - 1 for ratio in ratios.values()], left=1, color=colours)
     axes.set_xscale("log")
-    low, high = min(0.1, *ratios.values()) / 1.3, max(2.0, *ratios.values()) * 1.3
+    least = max(LEAST_SHOWN, min(0.1, *ratios.values()))  # a row far ahead would squeeze all others
+    low, high = least / 1.5, max(2.0, *ratios.values()) * 1.3
     axes.set_xlim(low, high)
     ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -52,7 +56,7 @@ def _draw(axes: Any, ratios: dict[str, float]) -> None:
     for place, ratio in zip(places, ratios.values(), strict=True):
         left = ratio < 1
         axes.annotate(
-            f"{ratio:.2f}", (ratio, place), (-3 if left else 3, 0), textcoords="offset points",
+            f"{ratio:.2g}", (max(ratio, least), place), (-3 if left else 3, 0), textcoords="offset points",
             ha="right" if left else "left", va="center", fontsize=6,
         )  # fmt: skip
     axes.set_xlabel("time of xzarr_backend / time of the fastest peer (left of 1: faster)")

@@ -29,9 +29,9 @@ class Decoder:
 
     Where the chunk's place in the result is contiguous, the codec decodes right there; else into scratch memory that
     every chunk reuses, from which the piece is copied once. Whole chunks of short rows are copied row by row instead of
-    element by element (rows ``subchunks_shard`` and ``all_shard`` of the benchmark): ``rows`` holds the result and the
-    chunk seen as arrays of rows, with the number of elements in a row. Of a large chunk only the bytes that hold the
-    piece are decoded, where the codec can do that (row ``plane_zstd``).
+    element by element (rows ``subchunks_shard`` and ``all_shard`` of the benchmark): ``rows`` holds the result seen as
+    an array of rows, the data type of a row and its length. A large chunk is decoded to the end of the piece only,
+    where the codec can do that (row ``plane_zstd``).
     """
 
     __slots__ = (
@@ -114,7 +114,7 @@ class Decoder:
         memory, decode_span = self.memory, self.decode_span
         assert memory is not None and decode_span is not None and self.decode_into is not None
         start, stop = span(inside, self.chunk.strides, self.chunk.itemsize)
-        if stop - start <= PART_OF_CHUNK * memory.nbytes:
+        if stop <= PART_OF_CHUNK * memory.nbytes:  # streams are decoded from their beginning, wherever the piece is
             decode_span(raw, memory, start, stop)
         else:
             self.decode_into(raw, memory)

@@ -25,7 +25,8 @@ class Pipeline(NamedTuple):
 
     ``encode_bytes(memory)`` encodes what ``view`` shows of that memory; without bytes->bytes codecs, to itself. None
     where encoding changes elements (``bitround`` decodes to what it gets).
-    ``decode(raw)`` returns an array of ``shape`` in the stored byte order, maybe a read-only view of ``raw``.
+    ``decode(raw)`` returns an array of ``shape`` in the stored byte order, maybe a read-only view of ``raw``; elements
+    of variable length as objects, to be assigned to memory of the data type.
     ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
     than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
     None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.

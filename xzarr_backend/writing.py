@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chunk_reading import too_large
+from .chunk_reading import expected_nbytes, too_large
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
 from .codecs.sharding import ABSENT, join_shard
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
-from .memory import Bytes1D, decoded_buffer
+from .memory import Bytes1D, decoded_buffer, encoded_buffer
 from .plan import Part, open_mesh, permute, plan, within
 from .selection import Selection
 from .stores.base import Store
@@ -89,7 +89,8 @@ def _write_object(
         _store(store, key, update(None))
         return
     with destination.lock(key):
-        _store(store, key, update(store.get(key)))
+        # the old object is needed until the new one is put together, and no longer
+        _store(store, key, update(store.get(key, None, encoded_buffer(expected_nbytes(layout.pipeline)))))
 
 
 def _not_written(error: Exception, destination: Destination, coords: tuple[int, ...], key: str) -> ChunkError:

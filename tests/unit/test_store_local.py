@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from xzarr_backend.errors import XzarrError
 from xzarr_backend.stores import ByteRange, open_store
 from xzarr_backend.stores import files as files_module
-from xzarr_backend.stores.files import FolderLock, temporary_name
+from xzarr_backend.stores.files import FolderLock, ObjectLock, temporary_name
 from xzarr_backend.stores.local import LocalStore
 
 
@@ -310,6 +311,83 @@ def test_lock_follows_a_folder_that_is_made_anew(store: LocalStore, monkeypatch:
     monkeypatch.setattr(files_module, "_locked", replaced)
     with FolderLock(store.root + "/a"):
         assert len(calls) == 2
+
+
+def _waits(lock: AbstractContextManager[object]) -> tuple[threading.Thread, threading.Event]:
+    """Return a thread that takes the lock, and the event that it sets when it has it."""
+    held = threading.Event()
+
+    def take() -> None:
+        with lock:
+            held.set()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    return thread, held
+
+
+def test_neighbours_do_not_wait_for_each_other(store: LocalStore) -> None:
+    """While one object is locked, another one in the same folder can be; the same one cannot."""
+    store.set("a/k", b"1")
+    store.set("a/n", b"1")
+    with store.lock("a/k"):
+        neighbour, held = _waits(store.lock("a/n"))
+        assert held.wait(60)
+        same, also = _waits(store.lock("a/k"))
+        neighbour.join()
+        assert not also.is_set()
+    same.join()
+    assert also.is_set()
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_lock_follows_an_object_that_is_replaced(store: LocalStore, replace: bool) -> None:
+    """Who waited for an object that was replaced or deleted has the lock of what is there now."""
+    store.set("a/k", b"1")
+    with store.lock("a/k"):
+        waiting, held = _waits(second := store.lock("a/k"))
+        store.set("a/k", b"2") if replace else store.delete("a/k")
+    waiting.join()
+    assert held.is_set()
+    with second:
+        third, last = _waits(store.lock("a/k"))
+        assert not last.wait(0.05)
+    third.join()
+    assert last.is_set()
+
+
+def test_lock_of_an_object_that_comes_into_being(store: LocalStore) -> None:
+    """Who waited for an object that was not there yet does not change it beside somebody who found it."""
+    with store.lock("a/k"):
+        waiting, held = _waits(store.lock("a/k"))
+        store.set("a/k", b"1")
+    waiting.join()
+    assert held.is_set()
+    lock = store.lock("a/k")
+    with lock:
+        assert isinstance(lock, ObjectLock) and lock._folder is None
+
+
+def test_lock_where_files_cannot_be_locked(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that refuses locks on files opened for reading (NFS) locks the folder instead."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def refuse(descriptor: int, operation: int) -> None:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, operation)
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    store.set("a/k", b"1")
+    with store.lock("a/k"):
+        waiting, held = _waits(store.lock("a/n"))
+        assert not held.wait(0.05)
+    waiting.join()
+    assert held.is_set()
 
 
 def _add(root: str, times: int) -> None:

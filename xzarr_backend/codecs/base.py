@@ -51,9 +51,9 @@ class Codec(NamedTuple):
     """The functions of one codec for one kind of chunk.
 
     ``encode``/``decode`` take and return an array or a buffer, as the kind of the codec says. An array handed to
-    ``encode`` has the shape and data type of the input spec; ``decode`` returns the same, or Python objects that such an
-    array takes by assignment (elements of variable length). A decoded buffer or array may be a read-only view of its
-    input.
+    ``encode`` has the shape and data type of the input spec; ``decode`` returns the same, or Python objects that
+    such an array takes by assignment (elements of variable length). A decoded buffer or array may be a read-only view
+    of its input.
     ``output`` describes what ``encode`` returns: a `ChunkSpec` for array->array, else a `BytesSpec`.
     ``decode_into(data, out)`` (bytes->bytes only) fills the writable, C-contiguous uint8 array ``out`` exactly, or
     raises; None where the library cannot.

@@ -107,7 +107,10 @@ class Store(ABC):
         """Return the object's size in bytes, None when there is no such object."""
 
     def lock(self, key: str) -> AbstractContextManager[object] | None:
-        """Return a lock that excludes all other writers of this object, or None where the place offers none."""
+        """Return a lock that excludes all other holders of this object's lock, or None where the place offers none.
+
+        It holds until the object is replaced or deleted, which a holder does once, at the end.
+        """
         return None
 
     def settle(self, path: str) -> bool:

@@ -26,6 +26,9 @@ LOCK_FILE = ".xzarr-lock"
 LEFTOVER = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 DAY = 86_400.0  # seconds
 
+# never waits for the writer of a named pipe; means nothing for a file
+READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
 _NO_FLOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EISDIR}
 
 
@@ -118,12 +121,8 @@ class FolderLock(AbstractContextManager["FolderLock"]):
             os.close(descriptor)  # the folder was removed while we waited
 
     def __exit__(self, *error: object) -> None:
-        import fcntl
-
         descriptor, self._descriptor = self._descriptor, -1
-        # closing alone would not do after a fork: the child's copy of the descriptor keeps the lock
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        _unlock(descriptor)
 
 
 def _locked(folder: str) -> int:
@@ -153,15 +152,66 @@ def _flock(descriptor: int) -> int:
     return descriptor
 
 
+def _unlock(descriptor: int) -> None:
+    import fcntl
+
+    # closing alone would not do after a fork: the child's copy of the descriptor keeps the lock
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
 def _still_named(descriptor: int, folder: str) -> bool:
-    held = os.fstat(descriptor)
-    for path in (folder, f"{folder}/{LOCK_FILE}"):
-        try:
-            if os.path.samestat(held, os.stat(path)):
-                return True
-        except FileNotFoundError:
-            pass
-    return False
+    return _names(folder, descriptor) or _names(f"{folder}/{LOCK_FILE}", descriptor)
+
+
+def _names(path: str, descriptor: int) -> bool:
+    """Return whether ``path`` stands for the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+class ObjectLock(AbstractContextManager["ObjectLock"]):
+    """Excludes every other holder of the lock of one object, until the object is replaced or deleted.
+
+    The lock sits on the object's file, so that neighbours in a folder can change at the same time (benchmark:
+    region_layers). Whoever waited for it looks again what the name stands for now: a lock on a file that was replaced
+    protects nothing. So one holder may replace the object once, last. Where there is no file yet, or files cannot be
+    locked, the lock of the folder takes its place.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor = -1
+        self._folder: FolderLock | None = None
+
+    def __enter__(self) -> ObjectLock:
+        while True:
+            try:
+                self._descriptor = _flock(os.open(self.path, READ))
+            except (FileNotFoundError, NotADirectoryError):
+                self._descriptor = -1
+            except OSError as error:
+                if error.errno not in _NO_FLOCK:
+                    raise
+                self._folder = FolderLock(os.path.dirname(self.path)).__enter__()
+                return self
+            if self._descriptor < 0:
+                self._folder = FolderLock(os.path.dirname(self.path)).__enter__()
+                if not os.path.exists(self.path):
+                    return self
+            elif _names(self.path, self._descriptor):
+                return self
+            self.__exit__()  # the object was replaced, or came into being, while we waited
+
+    def __exit__(self, *error: object) -> None:
+        folder, self._folder = self._folder, None
+        descriptor, self._descriptor = self._descriptor, -1
+        if folder is not None:
+            folder.__exit__()
+        elif descriptor >= 0:
+            _unlock(descriptor)
 
 
 class _ThreadLock(AbstractContextManager["_ThreadLock"]):

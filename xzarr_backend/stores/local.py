@@ -21,7 +21,9 @@ from .base import Buffer, ByteRange, Store, merge_spans, view_of
 from .files import (
     EXCHANGE,
     OURS,
+    READ,
     FolderLock,
+    ObjectLock,
     outside,
     remove_tree,
     sweep_files,
@@ -35,8 +37,6 @@ GAP = 4096  # bytes: reading over them is cheaper than another call
 LARGEST_READ = 1 << 22  # bytes that neighbouring ranges may grow to
 CHECKED_FOLDERS = 4096
 
-# never waits for the writer of a named pipe; means nothing for a file
-_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
@@ -57,7 +57,7 @@ class LocalStore(Store):
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
         """Return the object or its range; into ``scratch`` where that is large enough."""
         try:
-            descriptor = os.open(self._base + key, _READ)
+            descriptor = os.open(self._base + key, READ)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
@@ -92,7 +92,7 @@ class LocalStore(Store):
     ) -> tuple[Hashable, list[Buffer] | None]:
         """Return the object's stamp (inode, time in ns, size) and the ranges, read through one descriptor."""
         try:
-            descriptor = os.open(self._base + key, _READ)
+            descriptor = os.open(self._base + key, READ)
         except (FileNotFoundError, NotADirectoryError):
             return None, None
         try:
@@ -109,7 +109,7 @@ class LocalStore(Store):
     def get_strided(self, key: str, starts: range, nbytes: int) -> bytes | None:
         """Return the pieces, read one by one through one descriptor (row ``column_plain`` of the benchmark)."""
         try:
-            descriptor = os.open(self._base + key, _READ)
+            descriptor = os.open(self._base + key, READ)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
@@ -200,8 +200,8 @@ class LocalStore(Store):
         return None if S_ISDIR(status.st_mode) else status.st_size
 
     def lock(self, key: str) -> AbstractContextManager[object]:
-        """Return the lock of the object's folder: it excludes threads and processes, and leaves no file."""
-        return FolderLock(os.path.dirname(self._path(key)))
+        """Return the lock of the object's file: it excludes threads and processes, and leaves no file."""
+        return ObjectLock(self._path(key))
 
     def durably(self) -> LocalStore:
         """Return a store of the same folder whose writes wait for the disk."""

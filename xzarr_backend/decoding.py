@@ -13,11 +13,10 @@ import numpy as np
 from .codecs.bytes_ import wrong_length
 from .codecs.pipeline import Pipeline
 from .errors import ChunkError
-from .memory import Bytes1D, decoded_buffer
+from .memory import LONGEST_ROW, Bytes1D, decoded_buffer
 from .plan import span
 from .stores.base import Store
 
-LONGEST_ROW = 256  # bytes: NumPy copies longer rows just as fast element by element
 LEAST_PARTIAL = 1 << 17  # bytes of a decoded chunk: below, leaving out a part of it saves nothing
 PART_OF_CHUNK = 0.8  # the share of a chunk above which it is decoded whole
 MOST_RANGED = 0.5  # the share of a raw chunk above which it is read whole

@@ -19,6 +19,7 @@ Bytes1D = npt.NDArray[np.uint8]
 ALIGNMENT = 64  # bytes: a line of the processor's cache
 SMALL_NBYTES = 64 * 1024  # below this size memory comes from the heap, and is not aligned
 PREFILLED_NBYTES = 32 * 2**20  # above this size fresh memory comes zeroed from the system at no cost
+LONGEST_ROW = 256  # bytes: NumPy copies longer rows just as fast element by element
 SCRATCH_NBYTES = 32 * 2**20  # the most that a thread keeps between reads, for each of its two buffers
 
 
@@ -40,6 +41,20 @@ def new_array(
     if nbytes < SMALL_NBYTES or dtype.hasobject or dtype.kind == "T":
         return (np.zeros if zeros else np.empty)(shape, dtype)
     return aligned(nbytes, zeros=zeros).view(dtype).reshape(shape)
+
+
+def copy_rows(source: Any, goal: Any) -> None:
+    """Copy ``source`` to ``goal``, arrays of one shape: short rows as one item each, which takes half the time.
+
+    Row ``write_shard`` of the benchmark.
+    """
+    dtype = source.dtype
+    nbytes = source.shape[-1] * dtype.itemsize if source.ndim > 1 else 0
+    plain = dtype == goal.dtype and not dtype.hasobject and dtype.kind != "T"
+    if plain and dtype.itemsize < nbytes <= LONGEST_ROW and source.strides[-1] == goal.strides[-1] == dtype.itemsize:
+        row = np.dtype((np.void, nbytes))
+        source, goal = source.view(row), goal.view(row)
+    goal[...] = source
 
 
 class _Buffers(threading.local):

@@ -20,7 +20,7 @@ from .codecs.sharding import ABSENT, join_shard
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
-from .memory import Bytes1D, decoded_buffer, encoded_buffer
+from .memory import Bytes1D, copy_rows, decoded_buffer, encoded_buffer
 from .plan import Part, open_mesh, permute, plan, within
 from .selection import Selection
 from .stores.base import Store
@@ -173,7 +173,7 @@ def _chunk_updater(
             if pipeline.view is None or values.flags.forc:
                 return pipeline.encode(values)
             memory, chunk = _scratch(pipeline)
-            chunk[...] = values
+            copy_rows(values, chunk)
         else:
             memory, chunk = _scratch(pipeline)
             _decode(pipeline, old, layout.fill, memory, chunk)

@@ -24,4 +24,5 @@ def test_a_writer_may_end_at_any_step(name: str) -> None:
     assert run.returncode == 0, run.stderr[-4000:]
     counts = json.loads(run.stdout)
     assert {"v2 kill", "v2 fail", "v3 kill", "v3 full"} <= counts.keys()
-    assert all(count >= 4 for count in counts.values()), counts
+    # to replace one object: a temporary file, its bytes, its name
+    assert all(count >= 3 for count in counts.values()), counts

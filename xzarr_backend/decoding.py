@@ -37,7 +37,7 @@ class Decoder:
         "chunk",
         "decode",
         "decode_into",
-        "decode_span",
+        "decode_until",
         "direct",
         "large",
         "memory",
@@ -51,7 +51,7 @@ class Decoder:
         self.pipeline, self.out = pipeline, out
         self.decode, self.decode_into = pipeline.decode, pipeline.decode_into
         self.large = pipeline.nbytes is not None and pipeline.nbytes >= LEAST_PARTIAL
-        self.decode_span = pipeline.decode_span if self.large else None
+        self.decode_until = pipeline.decode_until if self.large else None
         order = pipeline.order
         self.direct = pipeline.view is not None and order is not None and out.dtype == pipeline.spec.dtype.numpy
         self.turn = None if order is None or order == tuple(range(out.ndim)) else order
@@ -87,7 +87,7 @@ class Decoder:
                     return
             if self.memory is None:
                 self.use_scratch()
-            if whole or self.decode_span is None:
+            if whole or self.decode_until is None:
                 decode_into(raw, self.memory)  # type: ignore[arg-type]
             else:
                 self.decode_piece(raw, inside)
@@ -110,11 +110,11 @@ class Decoder:
 
     def decode_piece(self, raw: Any, inside: Any) -> None:
         """Decode at least what ``inside`` needs into the scratch memory."""
-        memory, decode_span = self.memory, self.decode_span
-        assert memory is not None and decode_span is not None and self.decode_into is not None
-        start, stop = span(inside, self.chunk.strides, self.chunk.itemsize)
+        memory, decode_until = self.memory, self.decode_until
+        assert memory is not None and decode_until is not None and self.decode_into is not None
+        stop = span(inside, self.chunk.strides, self.chunk.itemsize)[1]
         if stop <= PART_OF_CHUNK * memory.nbytes:  # streams are decoded from their beginning, wherever the piece is
-            decode_span(raw, memory, start, stop)
+            decode_until(raw, memory, stop)
         else:
             self.decode_into(raw, memory)
 

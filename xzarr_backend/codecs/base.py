@@ -57,7 +57,7 @@ class Codec(NamedTuple):
     ``output`` describes what ``encode`` returns: a `ChunkSpec` for array->array, else a `BytesSpec`.
     ``decode_into(data, out)`` (bytes->bytes only) fills the writable, C-contiguous uint8 array ``out`` exactly, or
     raises; None where the library cannot.
-    ``decode_span(data, out, start, stop)`` (bytes->bytes only) fills at least ``out[start:stop]``, where ``out`` has
+    ``decode_until(data, out, stop)`` (bytes->bytes only) fills at least ``out[:stop]``, where ``out`` has
     the decoded size, without decoding all of it; None where that is no gain.
     ``is_view``: `decode` of a NumPy array returns a view of that memory (``bytes``, ``transpose``), never a copy.
     ``native`` (array->bytes only): such a view has the data type of the spec, byte order included.
@@ -72,7 +72,7 @@ class Codec(NamedTuple):
     is_view: bool = False
     native: bool = False
     order: tuple[int, ...] | None = None
-    decode_span: Callable[[Buffer, np.ndarray[Any, Any], int, int], object] | None = None
+    decode_until: Callable[[Buffer, np.ndarray[Any, Any], int], object] | None = None
 
 
 class Factory(Protocol):

@@ -30,7 +30,7 @@ class Pipeline(NamedTuple):
     ``view(memory)`` looks at ``nbytes`` decoded bytes as such an array without copying; None where the chain does more
     than view, permute and decompress. Then ``decode_into(raw, memory)`` decodes into memory that can be viewed so;
     None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.
-    ``decode_span(raw, memory, start, stop)`` decodes at least those bytes of it, and maybe less than all; None where
+    ``decode_until(raw, memory, stop)`` decodes at least the bytes before ``stop``, and maybe not all; None where
     that is no gain. ``order``: the elements lie in that memory in the byte order of the data type, with the dimensions
     in this order, so memory of a result that lies alike can be decoded into; None where they do not.
     ``encoded_size`` is the stored size in bytes where it is always the same.
@@ -41,7 +41,7 @@ class Pipeline(NamedTuple):
     encode: Callable[[Any], Buffer]
     encode_bytes: Callable[[Bytes1D], Buffer] | None
     decode_into: Callable[[Buffer, Bytes1D], object] | None
-    decode_span: Callable[[Buffer, Bytes1D, int, int], object] | None
+    decode_until: Callable[[Buffer, Bytes1D, int], object] | None
     view: Callable[[Bytes1D], Any] | None
     nbytes: int | None
     raw: bool
@@ -116,7 +116,7 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         encode=_compose([codec.encode for codec in reversed((*arrays, serializer, *byte_codecs))]),
         encode_bytes=_compose([codec.encode for codec in reversed(byte_codecs)]) if moves else None,
         decode_into=_compose_into(byte_codecs) if viewable else None,
-        decode_span=byte_codecs[0].decode_span if viewable and len(byte_codecs) == 1 else None,
+        decode_until=byte_codecs[0].decode_until if viewable and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
         nbytes=inner.nbytes,
         raw=viewable and not byte_codecs,

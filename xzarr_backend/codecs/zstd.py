@@ -84,7 +84,7 @@ def _reused(fast: Any, encode: Callable[[Buffer], Any], expected: int, output: B
         if written != out.nbytes or _walk_frame(as_memory(data), 0)[2] != len(data):
             _copy(_decode_any(data, out.nbytes), out)
 
-    def decode_span(data: Buffer, memory: Bytes1D, start: int, stop: int) -> None:
+    def decode_until(data: Buffer, memory: Bytes1D, stop: int) -> None:
         # a frame with a checksum is decoded whole: only at its end can it tell that it is damaged
         early = stated(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
         if not early or reused().stream_reader(data).readinto(memory[:stop]) != stop:
@@ -92,7 +92,7 @@ def _reused(fast: Any, encode: Callable[[Buffer], Any], expected: int, output: B
 
     if expected <= SMALL:
         return Codec(encode, decode, output)
-    return Codec(encode, decode, output, decode_into, decode_span=decode_span)
+    return Codec(encode, decode, output, decode_into, decode_until=decode_until)
 
 
 def _copy(decoded: Buffer, out: Bytes1D) -> None:

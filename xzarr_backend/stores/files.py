@@ -102,9 +102,8 @@ def sync_folder(folder: str) -> None:
 class FolderLock(AbstractContextManager["FolderLock"]):
     """Excludes every other holder, in this process and in others, of the lock of one folder (made if missing).
 
-    The lock sits on the folder itself, because a lock on a file that is replaced protects nothing. Where the file
-    system refuses that (NFS), a lock file in the folder takes its place. Hold one at a time: objects in one folder
-    share it.
+    The lock sits on the folder itself. Where the file system refuses that (NFS), a lock file in the folder takes its
+    place. Hold one at a time: objects in one folder share it.
     """
 
     def __init__(self, folder: str) -> None:
@@ -190,28 +189,25 @@ class ObjectLock(AbstractContextManager["ObjectLock"]):
         while True:
             try:
                 self._descriptor = _flock(os.open(self.path, READ))
-            except (FileNotFoundError, NotADirectoryError):
-                self._descriptor = -1
             except OSError as error:
-                if error.errno not in _NO_FLOCK:
+                absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+                if not absent and error.errno not in _NO_FLOCK:
                     raise
                 self._folder = FolderLock(os.path.dirname(self.path)).__enter__()
-                return self
-            if self._descriptor < 0:
-                self._folder = FolderLock(os.path.dirname(self.path)).__enter__()
-                if not os.path.exists(self.path):
-                    return self
-            elif _names(self.path, self._descriptor):
+                holds = not absent or not os.path.exists(self.path)
+            else:
+                holds = _names(self.path, self._descriptor)
+            if holds:
                 return self
             self.__exit__()  # the object was replaced, or came into being, while we waited
 
     def __exit__(self, *error: object) -> None:
-        folder, self._folder = self._folder, None
         descriptor, self._descriptor = self._descriptor, -1
-        if folder is not None:
-            folder.__exit__()
-        elif descriptor >= 0:
+        folder, self._folder = self._folder, None
+        if folder is None:
             _unlock(descriptor)
+        else:
+            folder.__exit__()
 
 
 class _ThreadLock(AbstractContextManager["_ThreadLock"]):

@@ -484,7 +484,9 @@ def test_killed_and_resumed_is_the_same(options: dict[str, Any], tmp_path: Path)
 def test_ctrl_c_at_the_terminal(tmp_path: Path) -> None:
     """Ctrl-C ends the command with status 130 and one line that says how to go on."""
     xz.create_array(tmp_path / "a", data=np.arange(20_000), chunks=5)
-    code = "from xzarr_backend.cli import main; main()"
+    # a terminal's programs hear Ctrl-C; those that a shell started in the background do not, nor do their children
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from xzarr_backend.cli import main; main()"
     command = [sys.executable, "-c", code, "convert", str(tmp_path / "a"), str(tmp_path / "b"), "--zarr-format", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
@@ -215,8 +214,8 @@ def resized_spec(spec: ArraySpec, shape: tuple[int, ...]) -> ArraySpec:
         if isinstance(axis, EdgedAxis) and (length - int(axis.starts[-1])) // (axis.edges or (1,))[-1] > MAX_EDGES:
             raise MetadataError(f"the chunks of a dimension of length {length} would be more than {MAX_EDGES}")
     grid = ChunkGrid(spec.chunk_grid.resized(shape))
-    new = replace(spec, shape=shape, chunk_grid=grid)
-    return replace(new, document={**spec.document, **_shape_members(new)})
+    new = spec._replace(shape=shape, chunk_grid=grid)
+    return new._replace(document={**spec.document, **_shape_members(new)})
 
 
 def _shape_members(spec: ArraySpec) -> dict[str, JSON]:

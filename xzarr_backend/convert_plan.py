@@ -293,10 +293,8 @@ def _middle_of(source: Array, target: Array) -> Array | None:
 
 
 def _with_grid(middle: Array, grid: ChunkGrid) -> Array:
-    from dataclasses import replace
-
-    spec = replace(middle.spec, chunk_grid=grid)
-    return Array(middle.store, middle.path, replace(spec, document=format_array_v3(spec)), middle.options)
+    spec = middle.spec._replace(chunk_grid=grid)
+    return Array(middle.store, middle.path, spec._replace(document=format_array_v3(spec)), middle.options)
 
 
 # --- sizes and identity -----------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ chunk mean the same in both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,10 +131,10 @@ def _with_keys(spec: ArraySpec, given: Any) -> ArraySpec:
         encoding = ChunkKeyEncoding("v2" if spec.zarr_format == 2 else "default", given)
     else:
         encoding = parse_chunk_key_encoding(named_of(given))
-    changed = replace(spec, chunk_key_encoding=encoding)
+    changed = spec._replace(chunk_key_encoding=encoding)
     written = format_array_v3(changed) if spec.zarr_format == 3 else format_array_v2(changed)
     member = "chunk_key_encoding" if spec.zarr_format == 3 else "dimension_separator"
-    return replace(changed, document={**spec.document, member: written[member]})
+    return changed._replace(document={**spec.document, member: written[member]})
 
 
 def _dtype_for(spec: ArraySpec, zarr_format: int, endian: str) -> DataType:

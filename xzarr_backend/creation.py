@@ -7,7 +7,6 @@ what is written are the documents of the format, complete and in one object each
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -202,7 +201,7 @@ def build_spec(
 
 
 def _with_document(spec: ArraySpec) -> ArraySpec:
-    return replace(spec, document=format_array_v3(spec) if spec.zarr_format == 3 else format_array_v2(spec))
+    return spec._replace(document=format_array_v3(spec) if spec.zarr_format == 3 else format_array_v2(spec))
 
 
 def _shape(shape: int | Sequence[int] | None, values: Any) -> tuple[int, ...]:

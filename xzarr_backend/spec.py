@@ -25,9 +25,8 @@ class Named(NamedTuple):
     configuration: Mapping[str, JSON]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArraySpec:
-    """Everything that is known about an array before a byte of its data is read.
+class ArraySpec(NamedTuple):
+    """Everything that is known about an array before a byte of its data is read; written with keywords.
 
     ``codecs`` is always a v3 chain: array->array codecs, one array->bytes codec, bytes->bytes codecs, in the order of
     encoding. ``fill_value`` is a value of the data type, or None for the v2 null, which reads as zero.
@@ -43,7 +42,7 @@ class ArraySpec:
     dimension_names: tuple[str | None, ...] | None
     attributes: Mapping[str, JSON]
     zarr_format: int
-    document: Mapping[str, JSON] = field(repr=False)
+    document: Mapping[str, JSON]
 
     @property
     def sharded(self) -> bool:

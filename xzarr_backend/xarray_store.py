@@ -63,7 +63,8 @@ class GroupStore(AbstractDataStore):
     ) -> None:
         self._arrays, self._attributes, self._reading = arrays, attributes, reading
         self._zarr_format, self._where, self._close = zarr_format, where, close
-        self._reported: dict[int, Reported | bytes] = {}  # by the id of the chain, which the arrays keep alive
+        self._reported: dict[int, Reported] = {}  # by the id of the chain, which the arrays keep alive
+        self._encodings: dict[tuple[int, int, Names], tuple[bytes, dict[str, Any]]] = {}
         self._names: dict[str, Names] = name_dimensions(arrays, reading.duplicate_dims, reading.phony)
 
     def load(self) -> tuple[dict[Any, Variable], dict[str, JSON]]:
@@ -118,7 +119,7 @@ class GroupStore(AbstractDataStore):
     def _variable(self, name: str, array: Array, prefetch: Prefetch) -> tuple[Variable, StoredArray]:
         dims = self._names[name]
         attributes = _attributes_of(array)
-        encoding = _encoding_of(array, dims, self._report(array))
+        encoding = self._encoding(array, dims)
         self._place_fill_values(array, attributes, encoding)
         is_index = dims == (name,)
         shared = _worth_prefetching(array, is_index, attributes) and prefetch.add(array, _most_objects(array, is_index))
@@ -143,20 +144,37 @@ class GroupStore(AbstractDataStore):
         if "_FillValue" in attributes:
             attributes["_FillValue"] = decode_fill_value(attributes["_FillValue"], array.dtype)
 
-    def _report(self, array: Array) -> Reported:
-        """Return the codecs of the array; arrays of one kind share the chain of their specs.
+    def _encoding(self, array: Array, dims: Names) -> dict[str, Any]:
+        """Return the encoding of a variable, all plain parts of it its own; arrays of one kind share the work.
 
-        The plain dicts of v3 every variable owns: marshal copies them fastest (benchmark: xr_open_wide_c).
+        marshal copies nested dicts and tuples fastest (benchmark: xr_open_wide_c).
         """
         spec = array.spec
-        known = self._reported.get(id(spec.codecs))
+        kind = id(spec.codecs), id(spec.chunk_grid), dims  # the arrays keep these alive
+        known = self._encodings.get(kind)
         if known is None:
+            known = self._encodings[kind] = self._describe(array, dims)
+        plain, shared = known
+        return {**marshal.loads(plain), **shared}
+
+    def _describe(self, array: Array, dims: Names) -> tuple[bytes, dict[str, Any]]:
+        """Return the encoding of arrays of one kind: what is plain, marshalled, and the codec objects of format 2."""
+        spec = array.spec
+        codecs = self._reported.get(id(spec.codecs))
+        if codecs is None:
             if spec.zarr_format == 2:
                 split_chain(spec.codecs, array.options.allow_codecs)  # raises for codecs that are not known
-            found = report_codecs(spec)
-            known = found if spec.zarr_format == 2 else marshal.dumps(tuple(found))
-            self._reported[id(spec.codecs)] = known
-        return Reported(*marshal.loads(known)) if isinstance(known, bytes) else known
+            codecs = self._reported[id(spec.codecs)] = report_codecs(spec)
+        chunks, shards = _compact(array.chunks), array.shards
+        plain = {
+            "chunks": chunks,
+            "preferred_chunks": dict(zip(dims, chunks, strict=True)),
+            "shards": None if shards is None else _compact(shards),
+        }
+        named = {"compressors": codecs.compressors, "filters": codecs.filters}
+        if spec.zarr_format == 2:
+            return marshal.dumps(plain), named
+        return marshal.dumps({**plain, **named, "serializer": codecs.serializer}), {}
 
 
 @lru_cache
@@ -197,20 +215,6 @@ def _attributes_of(array: Array) -> dict[str, JSON]:
 
 
 _CONTAINERS = (list, dict)
-
-
-def _encoding_of(array: Array, dims: Names, codecs: Reported) -> dict[str, Any]:
-    chunks, shards = _compact(array.chunks), array.shards
-    encoding = {
-        "chunks": chunks,
-        "preferred_chunks": dict(zip(dims, chunks, strict=True)),
-        "compressors": codecs.compressors,
-        "filters": codecs.filters,
-        "shards": None if shards is None else _compact(shards),
-    }
-    if array.spec.zarr_format == 3:
-        encoding["serializer"] = codecs.serializer
-    return encoding
 
 
 def _compact(sizes: tuple[Any, ...]) -> tuple[Any, ...]:

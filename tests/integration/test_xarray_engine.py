@@ -716,3 +716,28 @@ def test_the_variable_without_a_name() -> None:
     store: dict[str, bytes] = {}
     xz.to_zarr(dataset, store)
     xr.testing.assert_identical(xz.open_dataset(store), dataset)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_variables_of_one_kind_do_not_share_their_encoding(tmp_path: Path, zarr_format: int) -> None:
+    """Who changes the encoding of one variable, however deep, changes no other; each has what its own array says."""
+    dataset = xr.Dataset({name: (("y", "x"), np.ones((4, 6))) for name in "abc"})
+    chunks = {"a": (2, 3), "b": (2, 3), "c": (4, 3)}
+    encoding = {name: {"chunks": sizes} for name, sizes in chunks.items()}
+    xz.to_zarr(dataset, tmp_path / "s.zarr", zarr_format=zarr_format, encoding=encoding)
+    opened = open_dataset(tmp_path / "s.zarr")
+    first = opened["a"].encoding
+    for name, sizes in chunks.items():
+        found = opened[name].encoding
+        assert found["chunks"] == sizes and found["preferred_chunks"] == {"y": sizes[0], "x": sizes[1]}
+        assert (found["compressors"], found["shards"]) == (first["compressors"], None)
+    first["preferred_chunks"]["x"] = 99
+    first["chunks"] = (1, 1)
+    if zarr_format == 3:
+        first["compressors"][0]["configuration"]["level"] = 99
+        first["serializer"]["configuration"]["endian"] = "big"
+    for found in (opened["b"].encoding, open_dataset(tmp_path / "s.zarr")["a"].encoding):
+        assert found["preferred_chunks"]["x"] == 3 and found["chunks"] == (2, 3)
+        if zarr_format == 3:
+            assert found["compressors"][0]["configuration"].get("level") != 99
+            assert found["serializer"] == LITTLE

@@ -43,35 +43,32 @@ def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> A
 
     ``reading`` says which quirks of writers are assumed or refused.
     """
-    if reading != TOLERANT:
+    rest = dict(stored)
+    attributes = rest.pop("attributes", {})
+    if reading != TOLERANT or not isinstance(attributes, dict):
         return _parse_array(stored, reading)
-    kind = dict(stored)
-    attributes = kind.pop("attributes", None)
-    form = kind.pop("shape", None), kind.pop("chunk_grid", None), kind.pop("dimension_names", None)
-    kind_key, form_key = fingerprint(kind), fingerprint(form)
-    known, formed = _kinds.find(kind_key), _forms.find(form_key)
-    if known is None or formed is None or not (attributes is None or isinstance(attributes, dict)):
-        spec = _parse_array(stored, reading, known)
-        _kinds.keep(kind_key, spec)
-        _forms.keep(form_key, spec)
-        return spec
-    attributes = decode_attributes(attributes or {})
-    rank = len(formed.shape)
-    return ArraySpec(
-        shape=formed.shape,
-        dtype=known.dtype,
-        chunk_grid=formed.chunk_grid,
-        chunk_key_encoding=known.chunk_key_encoding,
-        codecs=known.codecs,
-        fill_value=known.fill_value,
-        dimension_names=_names_in_attributes(attributes, rank) if form[2] is None else formed.dimension_names,
-        attributes=attributes,
-        zarr_format=3,
-        document=stored,
-    )
+    same_key = fingerprint(rest)
+    same = _same.find(same_key)
+    if same is None:
+        form = rest.pop("shape", None), rest.pop("chunk_grid", None), rest.pop("dimension_names", None)
+        kind_key, form_key = fingerprint(rest), fingerprint(form)
+        known, formed = _kinds.find(kind_key), _forms.find(form_key)
+        if known is None or formed is None:
+            spec = _parse_array(stored, reading, known)
+            _same.keep(same_key, spec)
+            _kinds.keep(kind_key, spec)
+            _forms.keep(form_key, spec)
+            return spec
+        same = known._replace(shape=formed.shape, chunk_grid=formed.chunk_grid, dimension_names=formed.dimension_names)
+        _same.keep(same_key, same)
+    attributes = decode_attributes(attributes)
+    names = same.dimension_names
+    if stored.get("dimension_names") is None:
+        names = _names_in_attributes(attributes, len(same.shape))
+    return same._replace(dimension_names=names, attributes=attributes, document=stored)
 
 
-_kinds, _forms = Alike(), Alike()
+_same, _kinds, _forms = Alike(), Alike(), Alike()  # by all but the attributes; by what the form is not part of; by it
 
 
 def _parse_array(stored: Mapping[str, JSON], reading: Reading, alike: ArraySpec | None = None) -> ArraySpec:

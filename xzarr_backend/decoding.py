@@ -6,6 +6,7 @@ early does so only where nothing behind the piece could tell that the chunk is d
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,8 @@ class Decoder:
         self.memory: Bytes1D | None = None
         self.chunk: Any = None
         self.rows = _as_rows(out, pipeline.spec.shape) if self.direct and self.turn is None else None
+        if self.rows is not None and self.rows[2] < out.shape[-1] and math.prod(pipeline.spec.shape[:-1]) > 1:
+            self.direct = False  # no place of a whole chunk is contiguous
 
     def for_chunk(self, pipeline: Pipeline) -> Decoder:
         """Return a decoder for chunks of another shape: this one where the shape is the same."""

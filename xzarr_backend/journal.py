@@ -179,7 +179,7 @@ class _FileWriter:
         with self._lock:
             if self._descriptor < 0:
                 return False
-            write_all(self._descriptor, lines)
+            write_all(self._descriptor, [lines])
             if self._durable:
                 os.fdatasync(self._descriptor)
         return True

@@ -98,11 +98,12 @@ class Plan(NamedTuple):
             yield Part((), (Ellipsis,), (Ellipsis,), True)  # array[()] would be a scalar, array[...] is a view
         else:
             *outer, last = self.sections
+            new = tuple.__new__  # what a NamedTuple does itself, one call further
             for combination in product(*outer):
                 coords, inside, place, whole = zip(*combination, strict=True) if outer else ((), (), (), ())
                 all_whole = False not in whole
-                for chunk, piece, goal, end_to_end in last:  # few operations: this runs for every chunk
-                    yield Part((*coords, chunk), (*inside, piece), (*place, goal), all_whole and end_to_end)
+                for chunk, piece, goal, end_to_end in last:  # few operations and no call: this runs for every chunk
+                    yield new(Part, ((*coords, chunk), (*inside, piece), (*place, goal), all_whole and end_to_end))
 
     def _point_parts(self) -> Iterator[Part]:
         others = [axis for axis in range(self.rank) if axis not in self.points]

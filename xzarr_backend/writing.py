@@ -16,7 +16,7 @@ import numpy as np
 from .chunk_reading import expected_nbytes, too_large
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
-from .codecs.sharding import ABSENT, join_shard
+from .codecs.sharding import ABSENT, shard_parts
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
@@ -27,7 +27,8 @@ from .stores.base import Store
 from .stores.files import thread_lock
 
 LockOf = Callable[[str], AbstractContextManager[object]]  # the lock of a stored object, by its key
-Update = Callable[[Any], Any]  # from the old object's bytes (None: there is none) to the new ones (None: delete)
+# from the old object's bytes (None: there is none) to the new ones (None: delete), a list of parts where it is a shard
+Update = Callable[[Any], Any]
 
 
 class Destination(NamedTuple):
@@ -117,6 +118,8 @@ def _pick(values: Any, part: Part, layout: Layout) -> Any:
 def _store(store: Store, key: str, value: Any) -> None:
     if value is None:
         store.delete(key)
+    elif isinstance(value, list):
+        store.set_parts(key, value)
     else:
         store.set(key, value)
 
@@ -221,6 +224,8 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
         picked = _pick(values, part, inner)
         update = updater(inner, shape, part.inside, selection.points, picked, back, covered, keep_empty)
         encoded = update(None if covered else chunks[at])
+        if isinstance(encoded, list):
+            encoded = b"".join(encoded)
         # what is no object of its own may lie in memory that the next inner chunk uses
         chunks[at] = encoded if encoded is None or isinstance(encoded, bytes) else bytes(encoded)
 
@@ -234,7 +239,7 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
         threads = threads_for(planned.nparts, inner.chunk_nbytes)
         parts = zip(planned.numbers(grid.counts), planned.parts(opened=inner.shards is None), strict=True)
         run(work, parts, planned.nparts, threads)
-        return None if all(chunk is None for chunk in chunks) else join_shard(sharding, chunks)
+        return None if all(chunk is None for chunk in chunks) else shard_parts(sharding, chunks)
 
     return update
 

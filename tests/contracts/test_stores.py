@@ -270,6 +270,18 @@ def test_set_replaces_and_takes_any_buffer(empty: Store) -> None:
         assert empty.size("k") == memoryview(value).nbytes
 
 
+def test_parts_are_stored_joined(empty: Store) -> None:
+    """An object may be given in parts, empty ones too; a later change of their memory changes nothing."""
+    array = np.arange(6, dtype="<i4").reshape(2, 3)
+    whole = b"ab" + array.tobytes() + b"cd"
+    empty.set("a/k", b"a long value to begin with" * 9)
+    empty.set_parts("a/k", [b"", b"ab", array, bytearray(b"c"), memoryview(b"d")])
+    array[:] = 0
+    assert raw(empty.get("a/k")) == whole and empty.size("a/k") == len(whole)
+    empty.set_parts("a/k", [])
+    assert raw(empty.get("a/k")) == b""
+
+
 def test_set_if_absent_stores_once(empty: Store) -> None:
     """The first caller stores, all others do not."""
     assert empty.set_if_absent("d/k", b"one") is True
@@ -382,6 +394,7 @@ def test_threads_share_a_store(empty: Store) -> None:
 
 WRITES: Mapping[str, Callable[[Store], object]] = {
     "set": lambda store: store.set("k", b""),
+    "set_parts": lambda store: store.set_parts("k", [b"", b""]),
     "set_if_absent": lambda store: store.set_if_absent("k", b""),
     "delete": lambda store: store.delete("k"),
     "delete_prefix": lambda store: store.delete_prefix("k/"),

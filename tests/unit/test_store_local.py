@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from xzarr_backend.errors import XzarrError
@@ -42,7 +45,7 @@ def test_writing_leaves_nothing_but_the_object(store: LocalStore, tmp_path: Path
     assert (tmp_path / "x.zarr" / "a" / "b").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-@pytest.mark.parametrize("call", ["write", "replace"])
+@pytest.mark.parametrize("call", ["writev", "replace"])
 def test_a_failed_write_leaves_the_old_object(store: LocalStore, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """When the disk is full, or the new name cannot be taken, the old object stays and no file is left behind."""
     store.set("k", b"old")
@@ -60,10 +63,26 @@ def test_a_failed_write_leaves_the_old_object(store: LocalStore, monkeypatch: py
 
 def test_short_writes_are_continued(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that writes a few bytes per call still gets the whole object."""
-    write = os.write
+    write, writev = os.write, os.writev
+
+    def few(least: int, descriptor: int, views: Sequence[memoryview]) -> int:
+        return writev(descriptor, [memoryview(b"".join(views)[:least])])
+
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
+    monkeypatch.setattr(os, "writev", partial(few, 3))
     store.set("k", b"0123456789")
     assert store.get("k") == b"0123456789"
+    for least in (0, 1, 4, 5, 9, 10):  # before, in, between and at the end of the parts
+        monkeypatch.setattr(os, "writev", partial(few, least))
+        store.set_parts("k", [b"0123", b"", memoryview(b"4"), np.frombuffer(b"56789", np.uint8)])
+        assert store.get("k") == b"0123456789"
+
+
+def test_more_parts_than_one_call_takes(store: LocalStore) -> None:
+    """The system takes about a thousand pieces of memory at once; a shard may have more."""
+    parts = [bytes([n % 251]) * (n % 3) for n in range(3000)]
+    store.set_parts("k", parts)
+    assert store.get("k") == b"".join(parts)
 
 
 def test_short_reads_are_continued(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,17 +166,17 @@ def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Code
 
     def encode(array: Any) -> bytes:
         chunks = (array[sharding.grid.chunk_of(coords)] for coords in places())
-        return join_shard(sharding, [None if is_empty(c, fill) else inner.encode(c) for c in chunks])
+        return b"".join(shard_parts(sharding, [None if is_empty(c, fill) else inner.encode(c) for c in chunks]))
 
     return Codec(encode, decode, BytesSpec(None, spec.dtype.itemsize or 1))
 
 
-def join_shard(sharding: Sharding, chunks: Sequence[Buffer | None]) -> bytes:
-    """Return the shard that holds the encoded inner ``chunks`` (C order of the grid; None where there is none)."""
+def shard_parts(sharding: Sharding, chunks: Sequence[Buffer | None]) -> list[Buffer]:
+    """Return what, joined, is the shard of the encoded inner ``chunks`` (C order of the grid; None where none is)."""
     lengths = np.asarray([0 if chunk is None else memoryview(chunk).nbytes for chunk in chunks], "u8")
     first = sharding.index_nbytes if sharding.index_at_start else 0
     index = np.stack([np.cumsum(lengths) - lengths + np.uint64(first), lengths], axis=1)
     index[[chunk is None for chunk in chunks]] = ABSENT
     stored = [chunk for chunk in chunks if chunk is not None]
     encoded = sharding.index_pipeline.encode(index.reshape(*sharding.grid.counts, 2))
-    return b"".join([encoded, *stored] if sharding.index_at_start else [*stored, encoded])
+    return [encoded, *stored] if sharding.index_at_start else [*stored, encoded]

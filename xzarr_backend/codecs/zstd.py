@@ -1,4 +1,4 @@
-"""The codec ``zstd``: one reused context per thread (`zstandard`); numcodecs for what is unusual, and for encoding.
+"""The codec ``zstd``: numcodecs; for small chunks and parts of chunks one reused context per thread (`zstandard`).
 
 Imports base, libraries, sizes and NumPy. Invariant: the size that a frame states is compared with the chunk's before
 memory is allocated; a frame that states none is bounded by its number of blocks.
@@ -21,7 +21,8 @@ from .base import Buffer, BytesSpec, Codec
 from .libraries import optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
-SMALL = 1 << 16  # bytes: up to here copying the decoded chunk costs less than the look behind its frame
+SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
+MIDDLE = 1 << 16  # bytes: up to here what numcodecs does to look at memory given to it costs more than a copy
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
 BLOCK = 1 << 17  # the most that one block decodes to
 CHECKSUM = 4  # the bit of a frame's descriptor
@@ -44,77 +45,70 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     if not spec.nbytes:
         return Codec(encode, lambda data: _decode_any(data, spec.nbytes), output)
     fast = optional("zstandard")
-    if fast is None:
-        _numcodecs()  # a library that is missing is reported when the codec is built
-        return Codec(encode, *_in_place(spec.nbytes, output))
-    return _reused(fast, encode, spec.nbytes, output)
+    if fast is not None and spec.nbytes <= SMALL:
+        return Codec(encode, _decode_small(fast, spec.nbytes), output)
+    decode, decode_into = _in_place(spec.nbytes, stated_size if fast is None else fast.frame_content_size)
+    if spec.nbytes <= MIDDLE:
+        return Codec(encode, decode, output)
+    until = None if fast is None else _decode_until(fast, decode_into)
+    return Codec(encode, decode, output, decode_into, decode_until=until)
 
 
 @cache
 def _numcodecs() -> Any:
-    """Return the module of numcodecs, which takes a while to import: reading mostly does without it."""
+    """Return the module of numcodecs, which takes a while to import: reading small chunks does without it."""
     return required("zstd", "numcodecs", "numcodecs.zstd")
 
 
-def _reused(fast: Any, encode: Callable[[Buffer], Any], expected: int, output: BytesSpec) -> Codec:
-    stated, context = fast.frame_content_size, fast.ZstdDecompressor
+def _reused(fast: Any) -> Any:
+    try:
+        return _contexts.decompressor
+    except AttributeError:
+        _contexts.decompressor = fast.ZstdDecompressor()
+        return _contexts.decompressor
 
-    def reused() -> Any:
-        try:
-            return _contexts.decompressor
-        except AttributeError:
-            _contexts.decompressor = context()
-            return _contexts.decompressor
+
+def _decode_small(fast: Any, expected: int) -> Callable[[Buffer], Any]:
+    stated = fast.frame_content_size
 
     def decode(data: Buffer) -> Any:
         if stated(data) != expected:
             return _decode_any(data, expected)
-        try:  # not through `reused`: this runs for every small chunk
+        try:  # not through `_reused`: this runs for every small chunk
             decompressor = _contexts.decompressor
         except AttributeError:
-            decompressor = reused()
+            decompressor = _reused(fast)
         return decompressor.decompress(data, allow_extra_data=False)
 
-    def decode_into(data: Buffer, out: Bytes1D) -> None:
-        if stated(data) != out.nbytes:
-            _copy(_decode_any(data, out.nbytes), out)
-            return
-        written = reused().stream_reader(data).readinto(out)
-        # the stream ends with its first frame and does not look at what follows
-        if written != out.nbytes or _walk_frame(as_memory(data), 0)[2] != len(data):
-            _copy(_decode_any(data, out.nbytes), out)
+    return decode
+
+
+def _decode_until(fast: Any, decode_into: Callable[[Buffer, Bytes1D], None]) -> Callable[[Buffer, Bytes1D, int], None]:
+    stated = fast.frame_content_size
 
     def decode_until(data: Buffer, memory: Bytes1D, stop: int) -> None:
         # a frame with a checksum is decoded whole: only at its end can it tell that it is damaged
         early = stated(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
-        if not early or reused().stream_reader(data).readinto(memory[:stop]) != stop:
+        if not early or _reused(fast).stream_reader(data).readinto(memory[:stop]) != stop:
             decode_into(data, memory)
 
-    if expected <= SMALL:
-        return Codec(encode, decode, output)
-    return Codec(encode, decode, output, decode_into, decode_until=decode_until)
+    return decode_until
 
 
-def _copy(decoded: Buffer, out: Bytes1D) -> None:
-    check_decoded("zstd", len(decoded), out.nbytes)
-    out[:] = np.frombuffer(decoded, np.uint8)
-
-
-def _in_place(expected: int, output: BytesSpec) -> tuple[Any, BytesSpec, Any]:
+def _in_place(expected: int, stated: Callable[[Buffer], int | None]) -> tuple[Any, Callable[[Buffer, Bytes1D], None]]:
+    """Return decode and decode_into; a library that is missing is reported here, when the codec is built."""
     decompress = _numcodecs().decompress
 
     def decode(data: Buffer) -> Any:
-        out = np.empty(expected, np.uint8)
-        decode_into(data, out)
-        return out
+        return decompress(data) if stated(data) == expected else _decode_any(data, expected)
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
         # a frame that is too long is refused by the library, but one that is too short is not
-        if stated_size(data) != out.nbytes:
+        if stated(data) != out.nbytes:
             _check_frames(data, out.nbytes)
         decompress(data, out)
 
-    return decode, output, decode_into
+    return decode, decode_into
 
 
 def _decode_any(data: Buffer, expected: int | None) -> Any:

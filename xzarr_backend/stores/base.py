@@ -79,6 +79,10 @@ class Store(ABC):
         Its memory is the caller's again when this returns: a store that keeps it, keeps a copy.
         """
 
+    def set_parts(self, key: str, parts: Sequence[Buffer]) -> None:
+        """Store ``parts``, joined, as `set` does it: a shard consists of many pieces of memory."""
+        self.set(key, b"".join(parts))
+
     @abstractmethod
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store ``value`` unless there is an object already; return whether it was stored."""

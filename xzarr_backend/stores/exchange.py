@@ -210,7 +210,7 @@ def _record_path(target: str) -> str:
 def _note(record: str, temporary: str, names: list[str]) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
-        write_all(descriptor, memoryview(json.dumps(names).encode()))
+        write_all(descriptor, [memoryview(json.dumps(names).encode())])
         os.fsync(descriptor)  # the renames that follow must not reach the disk before it
     finally:
         os.close(descriptor)

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from weakref import WeakValueDictionary
@@ -25,6 +25,7 @@ EXCHANGE = ".exchange"  # how the notes of unfinished exchanges end (stores/exch
 LOCK_FILE = ".xzarr-lock"
 LEFTOVER = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 DAY = 86_400.0  # seconds
+MOST_AT_ONCE = 1024  # pieces of memory that one call takes (IOV_MAX)
 
 # never waits for the writer of a named pipe; means nothing for a file
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -83,11 +84,15 @@ def _modified(path: str) -> float:
         return math.inf
 
 
-def write_all(descriptor: int, view: memoryview) -> None:
-    """Write the whole of ``view``, however many calls it takes."""
-    written = os.write(descriptor, view)
-    while written < len(view):
-        written += os.write(descriptor, view[written:])
+def write_all(descriptor: int, views: Sequence[memoryview]) -> None:
+    """Write the whole of all ``views``, however many calls it takes."""
+    for start in range(0, len(views), MOST_AT_ONCE):
+        batch = views[start : start + MOST_AT_ONCE]
+        written = os.writev(descriptor, batch)
+        for view in batch:
+            done, written = min(written, len(view)), max(written - len(view), 0)
+            while done < len(view):  # a full disk, a signal, more than the system takes at once
+                done += os.write(descriptor, view[done:])
 
 
 def sync_folder(folder: str) -> None:

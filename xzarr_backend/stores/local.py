@@ -122,8 +122,12 @@ class LocalStore(Store):
 
     def set(self, key: str, value: Buffer) -> None:
         """Write a temporary file beside the object, and let it take the object's name."""
+        self.set_parts(key, [value])
+
+    def set_parts(self, key: str, parts: Sequence[Buffer]) -> None:
+        """Do the same with the parts as they lie in memory (rows ``region_inner`` and ``write_shard``)."""
         path = self._path(key)
-        temporary = self._write_beside(path, view_of(value))
+        temporary = self._write_beside(path, parts)
         try:
             os.replace(temporary, path)
         except BaseException:
@@ -135,7 +139,7 @@ class LocalStore(Store):
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Write a temporary file beside the object, and let it take the object's name unless that is taken."""
         path = self._path(key)
-        temporary = self._write_beside(path, view_of(value))
+        temporary = self._write_beside(path, [value])
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -261,7 +265,7 @@ class LocalStore(Store):
         if os.path.isdir(folder):
             self._checked.add(folder)
 
-    def _write_beside(self, path: str, view: memoryview) -> str:
+    def _write_beside(self, path: str, parts: Sequence[Buffer]) -> str:
         folder = path.rpartition("/")[0]
         temporary = f"{folder}/{temporary_name()}"
         try:
@@ -270,7 +274,7 @@ class LocalStore(Store):
             self._make(folder)
             descriptor = os.open(temporary, _WRITE, 0o666)
         try:
-            write_all(descriptor, view)
+            write_all(descriptor, [view_of(part) for part in parts])
             if self.durable:
                 os.fsync(descriptor)
         except BaseException:

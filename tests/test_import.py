@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import xzarr_backend as xz
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("xarray", "dask", "distributed", "fsspec", "click", "numcodecs", "zarr", "asyncio", "multiprocessing")
@@ -74,6 +77,17 @@ array = xz.create_array({str(tmp_path / "a.zarr")!r}, data=[1, 2, 3], compressor
 assert array[:].tolist() == [1, 2, 3] and array.info and array.explain(0) and array.nchunks_stored() == 1
 """
     assert loaded_by(code).isdisjoint({"xarray", "dask", "distributed", "fsspec", "click", "asyncio"})
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_opening_an_array_loads_no_library_of_a_large_codec(zarr_format: int, tmp_path: Path) -> None:
+    """numcodecs takes as long to import as opening a hundred arrays: it loads when the first chunk is decoded."""
+    path = tmp_path / "a.zarr"
+    values = np.arange(50_000).reshape(2, -1)
+    xz.create_array(path, data=values, chunks=(1, 50_000 // 2), compressors=["zstd"], zarr_format=zarr_format)
+    opening = f"import xzarr_backend as xz\narray = xz.open_array({str(path)!r})\nassert array.shape == (2, 25_000)\n"
+    assert "numcodecs" not in loaded_by(opening)
+    assert "numcodecs" in loaded_by(opening + "assert array[1, -1] == 49_999")  # or the check would see nothing
 
 
 @pytest.mark.parametrize("name", ["open_dataset", "open_zarr", "open_datatree", "open_mfdataset", "from_zarr"])

@@ -45,7 +45,9 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     if not spec.nbytes:
         return Codec(encode, lambda data: _decode_any(data, spec.nbytes), output)
     fast = optional("zstandard")
-    if fast is not None and spec.nbytes <= SMALL:
+    if fast is None:
+        _numcodecs()  # a library that is missing is reported when the codec is built
+    elif spec.nbytes <= SMALL:
         return Codec(encode, _decode_small(fast, spec.nbytes), output)
     decode, decode_into = _in_place(spec.nbytes, stated_size if fast is None else fast.frame_content_size)
     if spec.nbytes <= MIDDLE:
@@ -56,7 +58,7 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
 
 @cache
 def _numcodecs() -> Any:
-    """Return the module of numcodecs, which takes a while to import: reading small chunks does without it."""
+    """Return the module of numcodecs, which takes a while to import: opening, and reading small chunks, do without."""
     return required("zstd", "numcodecs", "numcodecs.zstd")
 
 
@@ -96,17 +98,15 @@ def _decode_until(fast: Any, decode_into: Callable[[Buffer, Bytes1D], None]) -> 
 
 
 def _in_place(expected: int, stated: Callable[[Buffer], int | None]) -> tuple[Any, Callable[[Buffer, Bytes1D], None]]:
-    """Return decode and decode_into; a library that is missing is reported here, when the codec is built."""
-    decompress = _numcodecs().decompress
 
     def decode(data: Buffer) -> Any:
-        return decompress(data) if stated(data) == expected else _decode_any(data, expected)
+        return _numcodecs().decompress(data) if stated(data) == expected else _decode_any(data, expected)
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
         # a frame that is too long is refused by the library, but one that is too short is not
         if stated(data) != out.nbytes:
             _check_frames(data, out.nbytes)
-        decompress(data, out)
+        _numcodecs().decompress(data, out)
 
     return decode, decode_into
 

@@ -8,12 +8,15 @@ open_zarr_1d).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from xarray.namedarray.parallelcompat import list_chunkmanagers
 
 from .dask_lazy import LONG, Recipe, equal_lengths, lazy_array, shortened
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 
 @cache
@@ -21,6 +24,28 @@ def chunk_manager() -> Any:
     """Return the manager to give as ``chunked_array_type``; None where xarray has none for dask."""
     own = list_chunkmanagers().get("dask")
     return None if own is None else type("LazyDaskManager", (_ManyBlocks, type(own)), {})()
+
+
+def chunk_as_stored(dataset: Dataset, token: str, inline_array: bool) -> Dataset:
+    """Return a lazy dataset as dask arrays of the stored chunks, with the names and blocks that ``chunks={}`` gives.
+
+    xarray also looks at the end of every block, to warn of those that cut stored chunks; these cut none.
+    """
+    manager, variables = chunk_manager(), dict(dataset.variables)
+    for name, variable in variables.items():
+        if variable.ndim and not variable._in_memory:
+            preferred = variable.encoding.get("preferred_chunks", {})
+            sizes = tuple(preferred.get(dim, size) for dim, size in zip(variable.dims, variable.shape, strict=True))
+            blocks = manager.normalize_chunks(sizes, variable.shape, dtype=variable.dtype)
+            variables[name] = variable.chunk(
+                dict(zip(variable.dims, blocks, strict=True)),
+                name=f"open_dataset-{name}-{token}",
+                inline_array=inline_array,
+                chunked_array_type=manager,
+            )
+    chunked = dataset._replace(variables)
+    chunked.set_close(dataset.close)
+    return chunked
 
 
 class _ManyBlocks:

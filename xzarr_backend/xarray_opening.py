@@ -29,8 +29,29 @@ def open_dataset(store: Any, group: str | None = None, *, chunks: Chunks = None,
     ``store``: a path, URL, mapping, store, `Group` or `Array`. ``chunks`` None: NumPy arrays, read when first used; {}:
     dask arrays with the stored chunks; "auto", a number or a dict by dimension: dask arrays with these chunks.
     """
+    if chunks == {} and keywords.keys().isdisjoint(_CHUNKED_BY_XARRAY):
+        from .xarray_dask import chunk_as_stored, chunk_manager
+
+        if chunk_manager() is not None:
+            from dask.base import tokenize
+
+            inline_array = keywords.pop("inline_array", False)
+            lazy = xr.open_dataset(store, engine=XzarrBackendEntrypoint, group=group, cache=False, **keywords)
+            return chunk_as_stored(lazy, tokenize(store, _modified(store), group, keywords), inline_array)
     more = _dask_arrays(chunks, keywords)
     return xr.open_dataset(store, engine=XzarrBackendEntrypoint, group=group, chunks=chunks, **more)
+
+
+# with these, xarray makes the dask arrays
+_CHUNKED_BY_XARRAY = frozenset({"chunked_array_type", "from_array_kwargs", "overwrite_encoded_chunks", "cache"})
+
+
+def _modified(store: Any) -> float | None:
+    """Return when a local store was last changed, as far as its folder or file tells; part of the arrays' names."""
+    try:
+        return os.path.getmtime(os.path.expanduser(os.fspath(store)))
+    except (OSError, TypeError, ValueError):
+        return None
 
 
 def _dask_arrays(chunks: Chunks, keywords: dict[str, Any]) -> dict[str, Any]:

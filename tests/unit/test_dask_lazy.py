@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,67 @@ def test_a_million_blocks_of_a_dataset_pickle_small() -> None:
     assert len(pickle.dumps(data)) < 20_000
     assert pickle.loads(pickle.dumps(data)).name == data.name
     assert data[:10].compute().tolist() == [1] * 10
+
+
+def test_opening_a_dataset_does_not_look_at_each_block() -> None:
+    """xarray compares every block with the stored chunks; these are the stored chunks (benchmark: open_zarr_1d)."""
+    store: dict[str, bytes] = {}
+    xz.create_group(store)
+    xz.create_array(store, "v", shape=(97 * 10**6,), chunks=(97,), dtype="f4", dimension_names=("x",))
+    xz.open_zarr(dataset_of(3), consolidated=False)  # imports
+    calls = 0
+
+    def seen(frame: Any, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(seen)
+    try:
+        data = xz.open_zarr(store, consolidated=False)
+    finally:
+        sys.setprofile(None)
+    assert data.v.data.npartitions == 10**6
+    assert calls < 10_000
+
+
+@pytest.mark.parametrize("inline_array", [True, False])
+def test_every_kind_of_variable_is_chunked_as_xarray_does_it(inline_array: bool, tmp_path: Path) -> None:
+    """Indexes stay in memory, scalars as they are; all else has the blocks, encoding, source and names of xarray's."""
+    import xarray as xr
+
+    from xzarr_backend.xarray_backend import XzarrBackendEntrypoint
+
+    path = tmp_path / "a.zarr"
+    group = xz.create_group(path)
+    group.create_array("x", data=np.arange(10), chunks=(4,), dimension_names=("x",))
+    group.create_array("v", data=np.arange(60).reshape(10, 6), chunks=(3, 6), dimension_names=("x", "y"))
+    group.create_array("w", data=np.arange(10), chunks=(5,), shards=(10,), dimension_names=("x",))
+    group.create_array("lat", data=np.arange(6.0), chunks=(2,), dimension_names=("y",))
+    group.create_array("s", data=np.array(5), dimension_names=())
+    group.attrs["coordinates"] = "lat"
+    keywords: dict[str, Any] = {"chunks": {}, "inline_array": inline_array, "consolidated": False}
+    ours = xz.open_dataset(path, **keywords)
+    theirs = xr.open_dataset(path, engine=XzarrBackendEntrypoint, **keywords)
+    for name, variable in theirs.variables.items():
+        found = ours.variables[name]
+        assert type(found._data) is type(variable._data) or name not in ours.indexes
+        assert (found.chunks, found.encoding, found.attrs) == (variable.chunks, variable.encoding, variable.attrs)
+        if found.chunks is not None:
+            assert len(dict(found.data.dask)) == len(dict(variable.data.dask))
+            assert found.data.name.rpartition("-")[0] == variable.data.name.rpartition("-")[0]
+    assert ours.encoding == theirs.encoding
+    xr.testing.assert_identical(ours.load(), theirs.load())
+    again = xz.open_dataset(path, **keywords)
+    assert again.v.data.name == xz.open_dataset(path, **keywords).v.data.name
+    assert again.v.data.name != xz.open_dataset(path, **keywords, mask_and_scale=False).v.data.name
+
+
+def test_closing_the_chunked_dataset_closes_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lazy dataset holds open is given back once, when the dataset of dask arrays is closed."""
+    from xzarr_backend.xarray_store import GroupStore
+
+    closed = []
+    monkeypatch.setattr(GroupStore, "close", lambda self: closed.append(self))
+    with xz.open_zarr(dataset_of(3), consolidated=False):
+        assert closed == []
+    assert len(closed) == 1

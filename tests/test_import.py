@@ -45,6 +45,7 @@ def test_importing_loads_nothing_heavy() -> None:
 def test_importing_loads_no_conventions() -> None:
     """What few stores need loads with the first of them: conventions of data types, displays, remote stores."""
     late = ("semantics", "semantic_parts", "display", "explain", "journal", "stores.fsspec", "stores.zip")
+    late += ("creation", "group_creation", "profiles", "profile_rules", "chunk_choice")  # who reads creates nothing
     assert modules_loaded_by("import xzarr_backend").isdisjoint(f"xzarr_backend.{name}" for name in late)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from .array import Array
 from .codecs.registry import available_codecs, codec_available, register_codec
 from .consolidation import consolidate_metadata
-from .creation import create_array
 from .errors import (
     ArgumentError,
     ChunkError,
@@ -27,15 +26,16 @@ from .errors import (
     XzarrError,
 )
 from .group import Group
-from .group_creation import create_group
 from .opening import open, open_array, open_group
 
 __version__ = "0.1.0"
 
-# adapters to xarray and dask load with their first use
+# what creates, and adapters to xarray and dask, load with their first use
 _LAZY = {
     "check_profile": ".profile_checking",
     "convert": ".converting",
+    "create_array": ".creation",
+    "create_group": ".group_creation",
     "doctor": ".examining",
     "from_zarr": ".dask_array",
     "open_dataset": ".xarray_opening",
@@ -49,8 +49,10 @@ _LAZY = {
 
 if TYPE_CHECKING:
     from .converting import convert
+    from .creation import create_array
     from .dask_array import from_zarr
     from .examining import doctor
+    from .group_creation import create_group
     from .previewing import plan_writes
     from .profile_checking import check_profile
     from .saving import to_zarr

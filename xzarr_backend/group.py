@@ -15,7 +15,6 @@ from .array import Array
 from .attributes import Attributes
 from .changing import check_writable
 from .consolidating import consolidate, update_member
-from .creation import create_array
 from .errors import MemberNotFoundError, NodeExistsError, NodeNotFoundError, SkippedNodeWarning
 from .formats.v2 import parse_group_v2
 from .formats.v3 import parse_group_v3
@@ -188,6 +187,8 @@ class Group(Mapping[str, "Array | Group"]):
         Groups between this one and ``name`` that are missing are created. Raises `NodeExistsError` and what
         `xz.create_array` raises.
         """
+        from .creation import create_array  # late: who reads creates nothing
+
         path = self._new(name)
         array = create_array(self.store, path, **{"zarr_format": self.zarr_format, **keywords})
         self._created(path)

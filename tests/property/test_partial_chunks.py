@@ -40,7 +40,6 @@ def every_size() -> Iterator[None]:
         patch.setattr(decoding, "LEAST_PARTIAL", 1)
         patch.setattr(decoding, "RANGE_COST", 1)
         patch.setattr(zstd, "SMALL", 0)
-        patch.setattr(zstd, "MIDDLE", 0)
         yield
 
 

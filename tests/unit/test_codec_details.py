@@ -6,6 +6,7 @@ import bz2
 import gzip
 import struct
 import sys
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -85,6 +86,44 @@ def test_zstd_of_several_frames_and_without_sizes() -> None:
         for wrong in (len(RAW) - 1, len(RAW) + 1, 1 << 20):
             with pytest.raises(Exception):  # noqa: B017
                 build("zstd", spec=BytesSpec(wrong, 1)).decode(data)
+
+
+@pytest.mark.parametrize("nbytes", [2000, 1 << 15, 40_000, 1 << 16, 300_000])  # each library, each way of decoding
+def test_zstd_chunks_are_whole_and_nothing_more(nbytes: int) -> None:
+    """Whatever the size of the chunk: frames that make it up are read, any others refused, and no memory beyond it."""
+    zstandard = pytest.importorskip("zstandard")
+
+    def frame(data: bytes, stated: bool = True) -> bytes:
+        return bytes(zstandard.ZstdCompressor(write_content_size=stated).compress(data))
+
+    raw = np.random.default_rng(1).integers(0, 9, nbytes, np.uint8).tobytes()
+    half, skippable = nbytes // 2, struct.pack("<II", 0x184D2A50, 3) + b"abc"
+    whole, huge = frame(raw), bytes(64 << 20)
+    good = [
+        whole,
+        frame(raw, False),
+        frame(raw[:half]) + frame(raw[half:], False),
+        whole + skippable,
+        whole + frame(b""),
+    ]
+    bad = [frame(raw[:-1]), frame(raw[:-1], False), frame(raw + b"x"), frame(raw + b"x", False), whole[:-4]]
+    bad += [whole + more for more in (b"abc", b"abcdefghijkl", frame(b"xx"), frame(huge), frame(huge, False))]
+    codec = build("zstd", spec=BytesSpec(nbytes, 1))
+    memory = np.empty(nbytes, np.uint8)
+    ways = [codec.decode]
+    if codec.decode_into is not None:
+        ways.append(lambda data: (codec.decode_into(data, memory), memory)[1])
+    for decode in ways:
+        for data in good:
+            assert bytes(decode(data)) == raw
+        for data in bad:
+            tracemalloc.start()
+            try:
+                with pytest.raises(Exception):  # noqa: B017
+                    decode(data)
+                assert tracemalloc.get_traced_memory()[1] < 2 * nbytes + 100_000
+            finally:
+                tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 65791, 65792, 1 << 18])

@@ -22,7 +22,6 @@ from .libraries import optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
 SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
-MIDDLE = 1 << 16  # bytes: up to here what numcodecs does to look at memory given to it costs more than a copy
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
 BLOCK = 1 << 17  # the most that one block decodes to
 CHECKSUM = 4  # the bit of a frame's descriptor
@@ -50,8 +49,6 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     elif spec.nbytes <= SMALL:
         return Codec(encode, _decode_small(fast, spec.nbytes), output)
     decode, decode_into = _in_place(spec.nbytes, stated_size if fast is None else fast.frame_content_size)
-    if spec.nbytes <= MIDDLE:
-        return Codec(encode, decode, output)
     until = None if fast is None else _decode_until(fast, decode_into)
     return Codec(encode, decode, output, decode_into, decode_until=until)
 
@@ -71,7 +68,7 @@ def _reused(fast: Any) -> Any:
 
 
 def _decode_small(fast: Any, expected: int) -> Callable[[Buffer], Any]:
-    stated = fast.frame_content_size
+    stated, failure = fast.frame_content_size, fast.ZstdError
 
     def decode(data: Buffer) -> Any:
         if stated(data) != expected:
@@ -80,7 +77,10 @@ def _decode_small(fast: Any, expected: int) -> Callable[[Buffer], Any]:
             decompressor = _contexts.decompressor
         except AttributeError:
             decompressor = _reused(fast)
-        return decompressor.decompress(data, allow_extra_data=False)
+        try:
+            return decompressor.decompress(data, allow_extra_data=False)
+        except failure:  # damaged, or more frames follow, which may be empty
+            return _decode_any(data, expected)
 
     return decode
 
@@ -98,12 +98,15 @@ def _decode_until(fast: Any, decode_into: Callable[[Buffer, Bytes1D], None]) -> 
 
 
 def _in_place(expected: int, stated: Callable[[Buffer], int | None]) -> tuple[Any, Callable[[Buffer, Bytes1D], None]]:
+    """Return decode and decode_into. Only memory of the chunk's size keeps numcodecs from decoding any more frames."""
 
     def decode(data: Buffer) -> Any:
-        return _numcodecs().decompress(data) if stated(data) == expected else _decode_any(data, expected)
+        out = np.empty(expected, np.uint8)
+        decode_into(data, out)
+        return out
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
-        # a frame that is too long is refused by the library, but one that is too short is not
+        # frames that are too long are refused by the library, but those that are too short are not
         if stated(data) != out.nbytes:
             _check_frames(data, out.nbytes)
         _numcodecs().decompress(data, out)

@@ -68,11 +68,21 @@ def test_true_is_not_one() -> None:
         parse_array_v3({**V3, "shape": [True]})
 
 
-def test_wrong_attributes_are_refused_every_time() -> None:
+@pytest.mark.parametrize("wrong", [[1], [], 0, "", False])
+def test_wrong_attributes_are_refused_every_time(wrong: Any) -> None:
     """The attributes are checked even when the rest is known."""
     parse_array_v3(V3)
     with pytest.raises(MetadataError, match="attributes"):
-        parse_array_v3({**V3, "attributes": [1]})
+        parse_array_v3({**V3, "attributes": wrong})
+
+
+def test_arrays_without_attributes_share_too() -> None:
+    """Members that are null, or left out, are no attributes."""
+    first = parse_array_v3(V3)
+    without = {name: value for name, value in V3.items() if name != "attributes"}
+    for document in ({**V3, "attributes": None}, without):
+        spec = parse_array_v3(document)
+        assert spec.codecs is first.codecs and dict(spec.attributes) == {} and spec.document is document
 
 
 def test_a_strict_reader_does_not_share_with_a_tolerant_one() -> None:

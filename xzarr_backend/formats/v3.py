@@ -44,8 +44,8 @@ def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> A
     ``reading`` says which quirks of writers are assumed or refused.
     """
     rest = dict(stored)
-    attributes = rest.pop("attributes", {})
-    if reading != TOLERANT or not isinstance(attributes, dict):
+    attributes = rest.pop("attributes", None)
+    if reading != TOLERANT or not isinstance(attributes, dict | None):
         return _parse_array(stored, reading)
     same_key = fingerprint(rest)
     same = _same.find(same_key)
@@ -61,14 +61,15 @@ def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> A
             return spec
         same = known._replace(shape=formed.shape, chunk_grid=formed.chunk_grid, dimension_names=formed.dimension_names)
         _same.keep(same_key, same)
-    attributes = decode_attributes(attributes)
+    attributes = decode_attributes(attributes or {})
     names = same.dimension_names
     if stored.get("dimension_names") is None:
         names = _names_in_attributes(attributes, len(same.shape))
     return same._replace(dimension_names=names, attributes=attributes, document=stored)
 
 
-_same, _kinds, _forms = Alike(), Alike(), Alike()  # by all but the attributes; by what the form is not part of; by it
+_same = Alike()  # by all members but the attributes
+_kinds, _forms = Alike(), Alike()  # by those of them that are not the form, which is shape, grid and names; by the form
 
 
 def _parse_array(stored: Mapping[str, JSON], reading: Reading, alike: ArraySpec | None = None) -> ArraySpec:

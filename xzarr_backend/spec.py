@@ -7,7 +7,6 @@ asks which Zarr format it was parsed from, except the writers of metadata.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -50,11 +49,10 @@ class ArraySpec(NamedTuple):
         return "sharding_indexed" in [codec.name for codec in self.codecs]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSpec:
+class GroupSpec(NamedTuple):
     """What a group's own documents say. ``members`` maps relative paths to specs or documents when consolidated."""
 
     attributes: Mapping[str, JSON]
     zarr_format: int
-    document: Mapping[str, JSON] = field(repr=False)
-    consolidated: Mapping[str, JSON] | None = field(default=None, repr=False)
+    document: Mapping[str, JSON]
+    consolidated: Mapping[str, JSON] | None = None

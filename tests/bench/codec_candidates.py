@@ -1,12 +1,14 @@
 """Measure the libraries that could decode and encode zlib, gzip, zstd, blosc and crc32c.
 
-Run by hand: ``python -m tests.bench.codec_candidates``; the table in docs/adr/0001-codec-libraries.md came from it.
+Run by hand: ``python -m tests.bench.codec_candidates``, or a part, ``... --codec zstd --kib 8 64``; the tables in
+docs/adr/0001-codec-libraries.md came from it.
 Imports whatever is installed of the candidates. Prints GB/s of decoded bytes (best of several rounds) on one thread
 and on two: a library that keeps the GIL shows the same figure, or a smaller one, on two.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import importlib
 import threading
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-SIZES = {"4 KiB": 4 << 10, "16 KiB": 16 << 10, "4 MiB": 4 << 20}
+SIZES = (4, 16, 4096)  # KiB
 Run = Callable[[], object]
 
 
@@ -26,6 +28,13 @@ def sample(nbytes: int) -> bytes:
     n = nbytes // 2
     noise = np.random.default_rng(1).integers(0, 8, n)
     return (1000 * np.sin(np.arange(n) / 500) + noise).astype("<i2").tobytes()
+
+
+class _Memory(threading.local):
+    """Memory of each thread's own, to decode into."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.own = np.empty(nbytes, "u1")
 
 
 def seconds(run: Run, threads: int, budget: float = 0.12) -> float:
@@ -80,9 +89,9 @@ def deflate_runs(raw: bytes, wrapper: str) -> Iterator[tuple[str, str, Run]]:
 def zstd_runs(raw: bytes) -> Iterator[tuple[str, str, Run]]:
     """Yield the calls for zstd frames at level 3; contexts that can be reused live one per thread."""
     numcodecs = importlib.import_module("numcodecs.zstd")
-    data, out, local = numcodecs.compress(raw, 3), np.empty(len(raw), "u1"), threading.local()
+    data, out, local = numcodecs.compress(raw, 3), _Memory(len(raw)), threading.local()
     yield "decode", "numcodecs", lambda: numcodecs.decompress(data)
-    yield "decode into", "numcodecs", lambda: numcodecs.decompress(data, out)
+    yield "decode into", "numcodecs", lambda: numcodecs.decompress(data, out.own)
     yield "encode", "numcodecs", lambda: numcodecs.compress(raw, 3)
     if (lib := module("zstandard")) is not None:
 
@@ -101,13 +110,13 @@ def zstd_runs(raw: bytes) -> Iterator[tuple[str, str, Run]]:
 def blosc_runs(raw: bytes, cname: str) -> Iterator[tuple[str, str, Run]]:
     """Yield the calls for blosc frames (byte shuffle, level 5)."""
     numcodecs = importlib.import_module("numcodecs.blosc")
-    data, out = numcodecs.compress(raw, cname.encode(), 5, 1, 0, 2), np.empty(len(raw), "u1")
+    data, out = numcodecs.compress(raw, cname.encode(), 5, 1, 0, 2), _Memory(len(raw))
     yield "decode", "numcodecs", lambda: numcodecs.decompress(data)
-    yield "decode into", "numcodecs", lambda: numcodecs.decompress(data, out)
+    yield "decode into", "numcodecs", lambda: numcodecs.decompress(data, out.own)
     yield "encode", "numcodecs", lambda: numcodecs.compress(raw, cname.encode(), 5, 1, 0, 2)
     if (lib := module("blosc2")) is not None:
         yield "decode", "blosc2", lambda: lib.decompress(data)
-        yield "decode into", "blosc2", lambda: lib.decompress(data, out)
+        yield "decode into", "blosc2", lambda: lib.decompress(data, out.own)
 
 
 def crc32c_runs(raw: bytes) -> Iterator[tuple[str, str, Run]]:
@@ -120,8 +129,13 @@ def crc32c_runs(raw: bytes) -> Iterator[tuple[str, str, Run]]:
 
 def main() -> None:
     """Print one line per codec, chunk size, direction and library."""
-    print(f"{'codec':12}{'chunk':8}{'direction':13}{'library':16}{'1 thread':>10}{'2 threads':>11}   GB/s")
-    for label, nbytes in SIZES.items():
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.codec_candidates")
+    parser.add_argument("--codec", default="", help="how the names of the codecs begin (default: all)")
+    parser.add_argument("--kib", type=int, nargs="+", default=SIZES, help="sizes of the decoded chunks in KiB")
+    options = parser.parse_args()
+    print(f"{'codec':12}{'KiB':>6}  {'direction':13}{'library':16}{'1 thread':>10}{'2 threads':>11}   GB/s")
+    for size in options.kib:
+        nbytes = size << 10
         raw = sample(nbytes)
         codecs = {
             "zlib": deflate_runs(raw, "zlib"),
@@ -132,9 +146,11 @@ def main() -> None:
             "crc32c": crc32c_runs(raw),
         }
         for codec, runs in codecs.items():
+            if not codec.startswith(options.codec):
+                continue
             for direction, library, run in runs:
                 rates = [nbytes / seconds(run, threads) / 1e9 for threads in (1, 2)]
-                print(f"{codec:12}{label:8}{direction:13}{library:16}{rates[0]:10.3f}{rates[1]:11.3f}", flush=True)
+                print(f"{codec:12}{size:6}  {direction:13}{library:16}{rates[0]:10.3f}{rates[1]:11.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,12 @@ ROWS: tuple[dict[str, str], ...] = (
         "memory": "",
         "decoding": "memory",
         "chunk_reading": "decoding memory executor index_cache",
-        "shard_fetching": "chunk_reading memory executor index_cache",
-        "shard_reading": "shard_fetching chunk_reading decoding memory executor index_cache",
+        "run_decoding": "memory executor",
+        "shard_cutting": "run_decoding",
+        "shard_fetching": "chunk_reading shard_cutting memory executor index_cache",
+        "shard_reading": (
+            "shard_fetching shard_cutting run_decoding chunk_reading decoding memory executor index_cache"
+        ),
         "reading": "shard_reading shard_fetching chunk_reading executor index_cache",
         "writing": "reading shard_reading shard_fetching chunk_reading memory executor",
     },

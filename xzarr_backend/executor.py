@@ -1,7 +1,7 @@
-"""Where work runs: inline, or in batches on one shared pool of threads.
+"""Where work runs: inline, or on threads that all reads and writes share.
 
-Imports errors only; concurrent.futures loads at the first use of the pool. Invariant: no pool waits for itself (work
-that is already on a pool thread, ours or dask's, stays inline), and no thread is started before one is worth it.
+Imports the standard library only. Invariant: no pool waits for itself (work that is already on a pool thread, ours or
+dask's, stays inline), and no thread is started before one is worth it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
 
 T = TypeVar("T")
+Task = Callable[[], None]
 
 # Handing a batch to another thread and taking turns at the interpreter costs more than it gives below these sizes:
 # decoding a chunk of 4 KiB takes 25 us on one thread and 45 us on two.
@@ -25,12 +26,13 @@ LEAST_BYTES = 512 * 1024
 # Drawing a batch costs about a microsecond; a thread that finds nothing left waits for the others' last batches.
 BATCHES_EACH, MOST_AT_ONCE = 32, 64
 
+AHEAD = 3  # tasks that may wait, for each thread that runs them
+PATIENCE = 0.001  # seconds: as long as a thread waits for a task before it fetches one itself
+
 _THREAD_NAME = "xzarr"
 # Names of threads that belong to somebody's pool: there, the pool is the parallelism.
 _POOLED = (_THREAD_NAME, "Dask-", "ThreadPoolExecutor-", "asyncio_")
 
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
 _inline = threading.local()
 
 
@@ -75,13 +77,7 @@ def run(work: Callable[[Iterator[T]], None], items: Iterable[T], count: int, thr
         work(iter(items))
         return
     shared = _SharedBatches(iter(items), max(1, min(MOST_AT_ONCE, count // (threads * BATCHES_EACH))))
-    futures = [_shared_pool().submit(_work_on, work, shared) for _ in range(threads - 1)]
-    try:
-        _work_on(work, shared)  # the calling thread works too
-    finally:
-        errors = [error for future in futures if (error := future.exception()) is not None]
-    if errors:
-        raise errors[0]
+    _together(lambda: _work_on(work, shared), lambda: _work_on(work, shared), threads)
 
 
 def _work_on(work: Callable[[Iterator[T]], None], shared: _SharedBatches[T]) -> None:
@@ -111,21 +107,182 @@ class _SharedBatches(Iterator[tuple[T, ...]]):
             self._items = iter(())
 
 
-def _shared_pool() -> ThreadPoolExecutor:
-    global _pool
-    with _pool_lock:
-        if _pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            _pool = ThreadPoolExecutor(_cores(), thread_name_prefix=_THREAD_NAME)
-        return _pool
+# --- fetching ahead of the work --------------------------------------------------------------------------------------
 
 
-def _forget_pool() -> None:
-    """After a fork the child has the pool's locks but none of its threads: start over."""
-    global _pool, _pool_lock, _inline
-    _pool, _pool_lock, _inline = None, threading.Lock(), threading.local()
+def run_fetched(
+    fetch: Callable[[T], Iterable[Task]], items: Iterable[T], threads: int, *, patient: bool = False
+) -> None:
+    """Call ``fetch`` with each of ``items``, and every task that it returns; the first error stops all and is raised.
+
+    With several ``threads`` the calling one fetches, and the others run the tasks: threads that all fetch and run in
+    turn would take the interpreter from each other at every step (row ``plane_shard`` of the benchmark). Where tasks
+    are slow in coming, because the store is slow, the others fetch too, unless they are ``patient``.
+    """
+    if threads < 2:
+        for item in items:
+            for task in fetch(item):
+                task()
+        return
+    ahead = _Ahead(fetch, iter(items), threads - 1, None if patient else PATIENCE)
+    _together(ahead.lead, ahead.help, threads)
+
+
+class _Ahead(Generic[T]):
+    """Tasks that wait for a thread, in the order in which they were fetched."""
+
+    def __init__(
+        self, fetch: Callable[[T], Iterable[Task]], items: Iterator[T], helpers: int, patience: float | None
+    ) -> None:
+        from queue import Empty, SimpleQueue
+
+        self._fetch, self._items, self._helpers = fetch, _SharedBatches(items, 1), helpers
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._empty, self._stopped, self._patience = Empty, False, patience
+
+    def lead(self) -> None:
+        """Fetch all items; run tasks while enough of them wait, and at the end."""
+        tasks, most = self._tasks, AHEAD * self._helpers
+        try:
+            for (item,) in self._items:
+                for task in self._fetch(item):
+                    tasks.put(task)
+                while tasks.qsize() > most:
+                    self._run_one()
+            while self._run_one():
+                pass
+        except BaseException:
+            self._stop()
+            raise
+        finally:
+            for _ in range(self._helpers):
+                tasks.put(None)
+
+    def help(self) -> None:
+        """Run tasks; fetch an item where none comes."""
+        patience = self._patience
+        try:
+            while True:
+                try:
+                    task = self._tasks.get(timeout=patience)
+                except self._empty:
+                    item = next(self._items, None)
+                    if item is None:
+                        patience = None  # what is to come was fetched by others
+                        continue
+                    for task in self._fetch(item[0]):
+                        if not self._stopped:
+                            task()
+                    continue
+                if task is None:
+                    return
+                if not self._stopped:
+                    task()
+        except BaseException:
+            self._stop()
+            raise
+
+    def _run_one(self) -> bool:
+        try:
+            task = self._tasks.get_nowait()
+        except self._empty:
+            return False
+        if task is not None and not self._stopped:
+            task()
+        return True
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._items.stop()
+
+
+# --- threads that help -----------------------------------------------------------------------------------------------
+
+
+def _together(lead: Task, help_: Task, threads: int) -> None:
+    """Call ``lead`` on this thread and ``help_`` on the others; return when all have ended, and raise what failed."""
+    calls = [call for _ in range(threads - 1) if (call := _helpers.start(help_)) is not None]
+    try:
+        lead()
+    finally:
+        errors = [error for call in calls if (error := call.wait()) is not None]
+    if errors:
+        raise errors[0]
+
+
+class _Call:
+    """Work that another thread does."""
+
+    __slots__ = ("_done", "_error", "_work")
+
+    def __init__(self, work: Task) -> None:
+        self._work, self._done = work, threading.Lock()
+        self._error: BaseException | None = None
+        self._done.acquire()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.release()
+
+    def wait(self) -> BaseException | None:
+        """Wait for the end of the work; return its error."""
+        self._done.acquire()
+        return self._error
+
+
+class _Helpers:
+    """Threads that do what others hand to them: one for each core at most, each started when it is first needed.
+
+    concurrent.futures does the same, but takes twice as long to hand work over (some 70 us), and 4 ms to be imported
+    within the first read (row ``column_shard`` of the benchmark).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: SimpleQueue[_Call] | None = None
+        self._started = self._idle = 0
+
+    def start(self, work: Task) -> _Call | None:
+        """Hand ``work`` to a thread; return None where there is none, and the system gives us no other."""
+        call = _Call(work)
+        with self._lock:
+            if self._calls is None:
+                from queue import SimpleQueue
+
+                self._calls = SimpleQueue()
+            if self._idle:
+                self._idle -= 1
+            elif self._started < _cores():
+                try:
+                    threading.Thread(target=self._serve, name=f"{_THREAD_NAME}-{self._started}", daemon=True).start()
+                except RuntimeError:  # too many threads, or Python is about to end
+                    if not self._started:
+                        return None
+                else:
+                    self._started += 1
+        self._calls.put(call)
+        return call
+
+    def _serve(self) -> None:
+        assert self._calls is not None
+        while True:
+            self._calls.get().run()
+            with self._lock:
+                self._idle += 1
+
+
+_helpers = _Helpers()
+
+
+def _forget_helpers() -> None:
+    """After a fork the child has the helpers' lock but none of the threads: start over."""
+    global _helpers, _inline
+    _helpers, _inline = _Helpers(), threading.local()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_helpers)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from .chunk_reading import chunk_error
 from .codecs.sharding import ABSENT, Index
 from .display_text import bytes_text, plain, shape_text
@@ -202,8 +200,7 @@ def _look_up(array: Array, part: Part, points: tuple[int, ...]) -> TouchedObject
 def _needed(shards: Shards, selection: Selection) -> tuple[Sequence[int], int]:
     """Return the places of the inner chunks that ``selection`` needs in the index, and how many there are in all."""
     if shards.order is not None:
-        result = np.broadcast_to(np.uint8(0), selection.planned_shape)
-        selection, _ = permute(selection, result, shards.order)
+        selection, _ = permute(selection, shards.order)
     grid = shards.sharding.grid
     return plan(selection, grid).numbers(grid.counts), grid.nchunks
 

@@ -46,6 +46,17 @@ class Part(NamedTuple):
     whole: bool
 
 
+class Bricks(NamedTuple):
+    """Parts that are all the same piece ``inside`` of their chunks, and lie side by side in the planned result.
+
+    ``counts`` is the number of parts along each dimension, ``sizes`` the shape of a piece.
+    """
+
+    counts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    inside: tuple[slice, ...]
+
+
 class Plan(NamedTuple):
     """All parts of one read or write on one grid.
 
@@ -75,6 +86,21 @@ class Plan(NamedTuple):
             return None
         at = self.points[0]
         return (at, *range(at), *range(at + 1, len(self.shape)))
+
+    def bricks(self) -> Bricks | None:
+        """Return how the parts lie, where each is the same piece of its chunk and none is turned; else None."""
+        if self.points or not self.rank or not self.nparts:
+            return None
+        sizes, insides = [], []
+        for first, *others in self.sections:
+            inside, place = first.inside, first.place
+            if not isinstance(inside, slice) or not isinstance(place, slice) or (place.step or 1) < 0:
+                return None
+            if others and not (first.whole and all(other.whole and other.inside == inside for other in others)):
+                return None
+            sizes.append(place.stop - place.start)
+            insides.append(inside)
+        return Bricks(tuple(map(len, self.sections)), tuple(sizes), tuple(insides))
 
     def numbers(self, counts: Sequence[int]) -> list[int]:
         """Return the number of each part's chunk, counted in C order of a grid of ``counts`` chunks, as `parts` go."""
@@ -279,14 +305,14 @@ def within(inside: Sequence[Any], points: tuple[int, ...]) -> Selection:
     return Selection(axes, points, ())
 
 
-def permute(selection: Selection, array: Any, order: tuple[int, ...]) -> tuple[Selection, Any]:
-    """Turn a selection within a shard, and the array it reads into or writes from, to another order of dimensions.
+def permute(selection: Selection, order: tuple[int, ...]) -> tuple[Selection, tuple[int, ...]]:
+    """Turn a selection within a shard to another order of dimensions; return it, and how to transpose its result alike.
 
     ``order`` is that of a transpose before sharding: dimension i of the inner chunks is dimension ``order[i]`` outside.
     """
     axes, points = selection.axes, selection.points
     rest = [axis for axis in range(len(axes)) if axis not in points]
     turned = [rest.index(axis) for axis in order if axis not in points]
-    array = array.transpose((0, *(1 + at for at in turned)) if points else order)
     turned_points = tuple(sorted(order.index(axis) for axis in points))
-    return Selection(tuple(axes[axis] for axis in order), turned_points, ()), array
+    selection = Selection(tuple(axes[axis] for axis in order), turned_points, ())
+    return selection, (0, *(1 + at for at in turned)) if points else order

@@ -1,7 +1,8 @@
 """Fetching what a read needs of shards: their indexes, whole shards, ranges of inner chunks.
 
-Imports chunk_reading, codecs.sharding and the rows below. Invariant: an index and the ranges it points at come from
-one version of the shard; where the store shows that the shard changed in between, `ShardChanged` is raised.
+Imports chunk_reading, shard_cutting, codecs.sharding and the rows below. Invariant: an index and the ranges it points
+at come from one version of the shard; where the store shows that the shard changed in between, `ShardChanged` is
+raised.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from .chunk_reading import Source, Target, chunk_error, expected_nbytes, fetch_m
 from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import Index
 from .index_cache import CacheKey
-from .layout import Layout, Shards
+from .layout import Layout
 from .memory import encoded_buffer
-from .plan import Part, Plan
-from .selection import Selection
+from .plan import Part
+from .shard_cutting import Cut
 from .stores.base import ByteRange, Request
 
 GAP_NBYTES = 64 * 1024  # ranges closer than this are fetched as one: a request costs more than the bytes between
@@ -37,40 +38,40 @@ class Blob(NamedTuple):
     data: memoryview | None = None
 
 
-class Job(NamedTuple):
+class Shard(NamedTuple):
     """One shard to read: what of it is needed, and where that goes."""
 
     blob: Blob
-    selection: Selection
+    cut: Cut
     target: Target
 
 
-class Shard(NamedTuple):
-    """A job with what its metadata says: how the shard is cut, and the plan on its inner chunks."""
+class Found(NamedTuple):
+    """A shard that is there: its version, where the needed inner chunks lie in it, and their parts of the plan.
 
-    job: Job
-    shards: Shards
-    planned: Plan
+    ``spans`` are offsets and lengths in bytes, of the inner chunks that are stored. ``parts`` is None where that is all
+    of them.
+    """
 
-
-class Piece(NamedTuple):
-    """One stored inner chunk: where its bytes lie within the shard, and its part of the plan."""
-
-    start: int
-    nbytes: int
-    part: Part
+    shard: Shard
+    stamp: Hashable
+    spans: list[list[int]]
+    parts: list[Part] | None
 
 
 class ShardChanged(Exception):
     """The object ``args[0]`` was replaced between two requests."""
 
 
-def fetch_whole(source: Source, layout: Layout, blob: Blob) -> Blob:
-    """Return ``blob`` with its data, or as it is when there is no such shard."""
+def fetch_whole(source: Source, layout: Layout, blob: Blob, keep: bool) -> Blob:
+    """Return ``blob`` with its data, or as it is when there is no such shard.
+
+    Unless the data are to ``keep``, they lie in memory that the next shard on this thread is fetched into.
+    """
     try:
         if blob.nbytes is None:
             nested = layout.shards is not None and layout.shards.inner.shards is not None
-            buffer = None if nested else encoded_buffer(expected_nbytes(layout.pipeline))
+            buffer = None if nested or keep else encoded_buffer(expected_nbytes(layout.pipeline))
             data = source.store.get(blob.key, None, buffer)
         else:
             data = _get_ranges(source, blob, [ByteRange(blob.start, blob.nbytes)])[1][0]
@@ -99,7 +100,7 @@ def load_indexes(source: Source, opened: Sequence[Shard]) -> list[FoundIndex | N
     found: list[FoundIndex | None] = []
     unknown = []
     for shard in opened:
-        blob, sharding = shard.job.blob, shard.shards.sharding
+        blob, sharding = shard.blob, shard.cut.shards.sharding
         if blob.data is not None:
             found.append((blob.stamp, _checked(source, blob, lambda b=blob, s=sharding: s.index_of(b.data))))
             continue
@@ -117,7 +118,7 @@ def load_indexes(source: Source, opened: Sequence[Shard]) -> list[FoundIndex | N
 def _fetch_indexes(source: Source, unknown: Sequence[Shard]) -> list[FoundIndex | None]:
     if not source.store.concurrent:
         return [_fetch_index(source, shard) for shard in unknown]
-    requests = [Request(shard.job.blob.key, _index_range(shard)) for shard in unknown]
+    requests = [Request(shard.blob.key, _index_range(shard)) for shard in unknown]
     fetched = fetch_many(source, requests)
     return [
         None if encoded is None else (None, _keep_index(source, shard, None, encoded))
@@ -126,7 +127,7 @@ def _fetch_indexes(source: Source, unknown: Sequence[Shard]) -> list[FoundIndex 
 
 
 def _fetch_index(source: Source, shard: Shard) -> FoundIndex | None:
-    blob = shard.job.blob
+    blob = shard.blob
     try:
         stamp, found = source.store.get_ranges(blob.key, [_index_range(shard)], blob.stamp)
     except Exception as error:
@@ -139,7 +140,7 @@ def _fetch_index(source: Source, shard: Shard) -> FoundIndex | None:
 
 
 def _index_range(shard: Shard) -> ByteRange:
-    blob, sharding = shard.job.blob, shard.shards.sharding
+    blob, sharding = shard.blob, shard.cut.shards.sharding
     if sharding.index_at_start:
         return ByteRange(blob.start, sharding.index_nbytes)
     if blob.nbytes is None:
@@ -148,7 +149,7 @@ def _index_range(shard: Shard) -> ByteRange:
 
 
 def _keep_index(source: Source, shard: Shard, stamp: Hashable, encoded: Any) -> Index:
-    blob, sharding = shard.job.blob, shard.shards.sharding
+    blob, sharding = shard.blob, shard.cut.shards.sharding
     index = _checked(source, blob, lambda: sharding.parse_index(encoded, blob.nbytes))
     if stamp is not None or source.store.concurrent:  # elsewhere nothing would tell that the shard was replaced
         source.indexes.put(_cache_key(shard), stamp, index)
@@ -157,7 +158,7 @@ def _keep_index(source: Source, shard: Shard, stamp: Hashable, encoded: Any) -> 
 
 def _cache_key(shard: Shard) -> CacheKey:
     """Return the name of a shard's index; a nested shard may begin where the one around it begins."""
-    return shard.job.blob.key, shard.job.blob.start, shard.shards.inner.depth
+    return shard.blob.key, shard.blob.start, shard.cut.shards.inner.depth
 
 
 def _checked(source: Source, blob: Blob, parse: Callable[..., Index]) -> Index:
@@ -179,20 +180,19 @@ def _written_by_exzarr(source: Source, blob: Blob) -> bool:
 # --- inner chunks ---------------------------------------------------------------------------------------------------
 
 
-def fetch_pieces(source: Source, found: Sequence[tuple[Shard, Hashable, list[Piece]]]) -> Iterator[list[Any]]:
-    """Yield the encoded inner chunks of each shard, in the order of its pieces."""
+def fetch_chunks(source: Source, found: Sequence[Found]) -> Iterator[list[Any]]:
+    """Yield the encoded inner chunks of each shard, in the order of its spans."""
     if source.store.concurrent:
         return iter(_fetch_coalesced(source, found))
-    return (_pieces_of_one(source, shard.job.blob._replace(stamp=stamp), pieces) for shard, stamp, pieces in found)
+    return (_chunks_of_one(source, shard.blob._replace(stamp=stamp), spans) for shard, stamp, spans, _ in found)
 
 
-def _pieces_of_one(source: Source, blob: Blob, pieces: Sequence[Piece]) -> list[Any]:
-    data = blob.data
-    if data is not None:
-        return [data[start : start + nbytes] for start, nbytes, _ in pieces]
-    if not pieces and blob.stamp is None:
+def _chunks_of_one(source: Source, blob: Blob, spans: Sequence[Sequence[int]]) -> list[Any]:
+    if blob.data is not None:
+        return slices(blob.data, spans)
+    if not spans and blob.stamp is None:
         return []
-    ranges = [ByteRange(blob.start + start, nbytes) for start, nbytes, _ in pieces]
+    ranges = [ByteRange(blob.start + start, nbytes) for start, nbytes in spans]
     try:
         return _get_ranges(source, blob, ranges)[1]
     except ShardChanged:
@@ -201,17 +201,22 @@ def _pieces_of_one(source: Source, blob: Blob, pieces: Sequence[Piece]) -> list[
         raise chunk_error(error, source, blob.coords, blob.key) from error
 
 
-def _fetch_coalesced(source: Source, found: Sequence[tuple[Shard, Hashable, list[Piece]]]) -> list[list[Any]]:
+def slices(data: memoryview, spans: Sequence[Sequence[int]]) -> list[Any]:
+    """Return the pieces of ``data`` at ``spans``."""
+    return [data[start : start + nbytes] for start, nbytes in spans]
+
+
+def _fetch_coalesced(source: Source, found: Sequence[Found]) -> list[list[Any]]:
     """Fetch what is not in memory yet with one wave of requests, neighbouring ranges as one."""
     requests: list[Request] = []
-    # for each piece of each shard: its request, and where in the answer it begins
-    spans: list[list[tuple[int, int]]] = []
-    for shard, _, pieces in found:
-        blob = shard.job.blob
-        here = [(0, 0)] * len(pieces)
-        starts = [piece.start for piece in pieces]
-        for at in sorted(range(len(pieces)), key=starts.__getitem__) if blob.data is None else ():
-            start, nbytes = blob.start + pieces[at].start, pieces[at].nbytes
+    # for each inner chunk of each shard: its request, and where in the answer it begins
+    places: list[list[tuple[int, int]]] = []
+    for shard, _, spans, _ in found:
+        blob = shard.blob
+        here = [(0, 0)] * len(spans)
+        starts = [start for start, _ in spans]
+        for at in sorted(range(len(spans)), key=starts.__getitem__) if blob.data is None else ():
+            start, nbytes = blob.start + starts[at], spans[at][1]
             last = requests[-1].byte_range if requests and requests[-1].key == blob.key else None
             if last is not None and 0 <= start - (last.start + (last.length or 0)) <= GAP_NBYTES:
                 requests[-1] = Request(blob.key, ByteRange(last.start, start + nbytes - last.start))
@@ -220,17 +225,18 @@ def _fetch_coalesced(source: Source, found: Sequence[tuple[Shard, Hashable, list
             fetched_from = requests[-1].byte_range
             assert fetched_from is not None
             here[at] = len(requests) - 1, start - fetched_from.start
-        spans.append(here)
+        places.append(here)
     answers = fetch_many(source, requests) if requests else []
-    return [_cut(shard.job.blob, pieces, here, answers) for (shard, _, pieces), here in zip(found, spans, strict=True)]
+    return [_cut(each, here, answers) for each, here in zip(found, places, strict=True)]
 
 
-def _cut(blob: Blob, pieces: Sequence[Piece], spans: Sequence[tuple[int, int]], answers: Sequence[Any]) -> list[Any]:
+def _cut(found: Found, places: Sequence[tuple[int, int]], answers: Sequence[Any]) -> list[Any]:
+    blob = found.shard.blob
     if blob.data is not None:
-        return [blob.data[start : start + nbytes] for start, nbytes, _ in pieces]
-    if any(answers[request] is None for request, _ in spans):
+        return slices(blob.data, found.spans)
+    if any(answers[request] is None for request, _ in places):
         raise ShardChanged(blob.key)  # the index was there a moment ago
     return [
-        memoryview(answers[request])[start : start + piece.nbytes]
-        for (request, start), piece in zip(spans, pieces, strict=True)
+        memoryview(answers[request])[start : start + nbytes]
+        for (request, start), (_, nbytes) in zip(places, found.spans, strict=True)
     ]

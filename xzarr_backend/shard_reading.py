@@ -1,15 +1,16 @@
-"""Reading parts of shards: look up the index, fetch the ranges that are needed, decode each inner chunk.
+"""Reading parts of shards: look up the index, fetch the ranges that are needed, decode the inner chunks.
 
-Imports chunk_reading (its decoder and target), shard_fetching and the rows below. Invariant: no more of a shard is
-decoded than the selection needs; a shard that changes while it is read is read again. Nested shards take the same
-road, one level down.
+Imports chunk_reading (its target), decoding, run_decoding, shard_cutting, shard_fetching and the rows below. Invariant:
+no more of a shard is decoded than the selection needs; a shard that changes while it is read is read again. Nested
+shards take the same road, one level down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,147 +18,202 @@ from .chunk_reading import WINDOW_NBYTES, WINDOW_REQUESTS, Source, Target, chunk
 from .codecs.sharding import ABSENT
 from .decoding import Decoder
 from .errors import ChunkError
-from .executor import run, threads_for
+from .executor import Task, run, run_fetched, thread_budget, threads_for
 from .layout import Layout
-from .plan import Part, Plan, open_mesh, permute, plan, within
-from .shard_fetching import Blob, FoundIndex, Job, Piece, Shard, ShardChanged, fetch_pieces, fetch_whole, load_indexes
+from .plan import Part, Plan, open_mesh
+from .run_decoding import LEAST_NBYTES, Run, RunDecoder, RunPlan, chunks_at_once
+from .shard_cutting import Cutter
+from .shard_fetching import (
+    Blob,
+    Found,
+    FoundIndex,
+    Shard,
+    ShardChanged,
+    fetch_chunks,
+    fetch_whole,
+    load_indexes,
+    slices,
+)
 
+TASKS_EACH = 4  # tasks of decoding that a read should make at least, for each thread
 WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
 TRIES = 5  # how often a shard that changes while it is read is read again
 
 
+class Reading(NamedTuple):
+    """One read: where from, and how shards are cut for it. ``ahead``: shards are fetched before others are decoded."""
+
+    source: Source
+    cutter: Cutter
+    ahead: bool
+
+
 def read_shards(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from shards, fetching no more of them than the plan needs."""
-    layout = source.layout
-    threads = threads_for(planned.nparts, layout.chunk_nbytes)
-    # many shards: the threads share the shards; few: they share the inner chunks of one shard after the other
-    by_shard = threads > 1 and planned.nparts >= 2 * threads and not source.store.concurrent
+    layout, count = source.layout, planned.nparts
+    threads = threads_for(count, layout.chunk_nbytes)
+    sharing = thread_budget() if count == 1 else threads
+    least = 1 if sharing == 1 else -(-TASKS_EACH * sharing // count)
+    reading = Reading(source, Cutter(planned.points, least), threads > 1)
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1))) if source.store.concurrent else 1
 
-    def work(parts: Iterator[Part]) -> None:
-        while window := list(islice(parts, size)):
-            blobs = [(Blob(layout.key(part.coords), part.coords), part) for part in window]
-            _read_window(source, layout, blobs, planned, target, inline=by_shard)
+    def fetch(parts: Sequence[Part]) -> Sequence[Task]:
+        blobs = [(Blob(layout.key(part.coords), part.coords), part) for part in parts]
+        return _fetch_window(reading, layout, blobs, target)
 
-    run(work, planned.parts(opened=False), planned.nparts, threads if by_shard else 1)
+    parts = planned.parts(opened=False)
+    if count == 1:  # nothing to fetch ahead of: the threads share the tasks of the one shard
+        tasks = fetch(list(parts))
+        nbytes_each = max(LEAST_NBYTES, layout.innermost.chunk_nbytes)
+        run(_call_all, tasks, len(tasks), threads_for(len(tasks), nbytes_each))
+    else:
+        windows = iter(lambda: list(islice(parts, size)), [])
+        # many requests are under way already: more of them would only take more memory
+        run_fetched(fetch, windows, threads, patient=source.store.concurrent)
 
 
-def _read_window(
-    source: Source, layout: Layout, parts: Sequence[tuple[Blob, Part]], planned: Plan, target: Target, inline: bool
-) -> None:
-    """Read the shards of ``parts``, again where one of them changed while it was read."""
+def _call_all(tasks: Iterable[Task]) -> None:
+    for task in tasks:
+        task()
+
+
+def _fetch_window(
+    reading: Reading, layout: Layout, parts: Sequence[tuple[Blob, Part]], target: Target
+) -> Sequence[Task]:
+    """Fetch what is needed of the shards of ``parts``, again where one of them changed meanwhile; return what to do."""
     for _ in range(TRIES):
         try:
-            _read_parts(source, layout, parts, planned, target, inline)
-            return
+            return _fetch_parts(reading, layout, parts, target)
         except ShardChanged as changed:
             key = changed.args[0]
-            source.indexes.drop(key)
+            reading.source.indexes.drop(key)
     raise ChunkError(
         "the shard changes faster than it can be read",
-        where=f"{source.where}, key {key!r}",
+        where=f"{reading.source.where}, key {key!r}",
         hint="wait until its writer has finished",
     )
 
 
-def _read_parts(
-    source: Source, layout: Layout, parts: Sequence[tuple[Blob, Part]], planned: Plan, target: Target, inline: bool
-) -> None:
-    """Read the shards of one level into ``target``, through memory of their own where the place is no view of it."""
-    jobs, copies = [], []
+def _fetch_parts(
+    reading: Reading, layout: Layout, parts: Sequence[tuple[Blob, Part]], target: Target
+) -> Sequence[Task]:
+    """Fetch what is needed of shards of one level, and return the tasks that decode it into ``target``."""
+    source, points = reading.source, reading.cutter.points
+    shards, copies = [], []
     for blob, (_, inside, place, _) in parts:
-        selection = within(inside, planned.points)
+        cut = reading.cutter.cut(layout, blob.coords, inside)
+        # through memory of its own where the place is no view of the result
         if all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
             goal = target.part(target.array[place])
         else:
-            goal = target.part(np.empty(selection.planned_shape, target.array.dtype), filled=False)
-            copies.append((place if planned.points else open_mesh(place), goal))
-        jobs.append(Job(blob, selection, goal))
-    _read_jobs(source, layout, jobs, inline)
-    for place, goal in copies:
-        target.array[place] = goal.array
+            goal = target.part(np.empty(cut.shape, target.array.dtype), filled=False)
+            copies.append((place if points else open_mesh(place), goal))
+        if cut.turn is not None:
+            goal = goal.part(goal.array.transpose(cut.turn))
+        if blob.data is None and cut.planned.nparts >= WHOLE_SHARE * cut.shards.sharding.grid.nchunks:
+            blob = fetch_whole(source, layout, blob, keep=reading.ahead)
+        shards.append(Shard(blob, cut, goal))
+    tasks = _fetch_shards(reading, layout, shards)
+    if not copies:
+        return tasks
+
+    def decode_and_copy() -> None:
+        _call_all(tasks)
+        for place, goal in copies:
+            target.array[place] = goal.array
+
+    return [decode_and_copy]
 
 
-def _read_jobs(source: Source, layout: Layout, jobs: Sequence[Job], inline: bool) -> None:
-    opened = [_open_shard(source, layout, job) for job in jobs]
-    indexes = load_indexes(source, opened)
-    found = [_pieces(shard, index) for shard, index in zip(opened, indexes, strict=True) if index is not None]
-    for shard, index in zip(opened, indexes, strict=True):
+def _fetch_shards(reading: Reading, layout: Layout, shards: Sequence[Shard]) -> list[Task]:
+    source, found = reading.source, []
+    for shard, index in zip(shards, load_indexes(source, shards), strict=True):
         if index is None:
             _miss_all(shard)
+        else:
+            found.append(_find(shard, index))
     if layout.shards is not None and layout.shards.inner.shards is not None:
-        for shard, stamp, pieces in found:
-            _read_nested(source, shard, stamp, pieces, inline)
-    else:
-        for (shard, _, pieces), raws in zip(found, fetch_pieces(source, found), strict=True):
-            _decode(source, shard, pieces, raws, inline)
-
-
-def _open_shard(source: Source, layout: Layout, job: Job) -> Shard:
-    shards = layout.shards if layout.regular else layout.shards_for(layout.grid.chunk_shape(job.blob.coords))
-    assert shards is not None
-    job = job if shards.order is None else _permuted(job, shards.order)
-    planned = plan(job.selection, shards.sharding.grid)
-    if job.blob.data is None and planned.nparts >= WHOLE_SHARE * shards.sharding.grid.nchunks:
-        job = job._replace(blob=fetch_whole(source, layout, job.blob))
-    return Shard(job, shards, planned)
-
-
-def _permuted(job: Job, order: tuple[int, ...]) -> Job:
-    selection, array = permute(job.selection, job.target.array, order)
-    return Job(job.blob, selection, job.target.part(array))
-
-
-# --- inner chunks ----------------------------------------------------------------------------------------------------
+        return [task for each in found for task in _fetch_nested(reading, each)]
+    encoded = fetch_chunks(source, found)
+    return [task for each, raws in zip(found, encoded, strict=True) for task in _tasks(reading, each, raws)]
 
 
 def _miss_all(shard: Shard) -> None:
-    key = shard.job.blob.key
-    for part in shard.planned.parts():
-        shard.job.target.miss(part.place, lambda: repr(key))
+    key = shard.blob.key
+    for part in shard.cut.planned.parts():
+        shard.target.miss(part.place, lambda: repr(key))
 
 
-def _pieces(shard: Shard, found: FoundIndex) -> tuple[Shard, Hashable, list[Piece]]:
-    """Return the inner chunks that are stored; the places of the others are filled."""
+def _find(shard: Shard, found: FoundIndex) -> Found:
+    """Return where the inner chunks lie that are stored; the places of the others are filled."""
     stamp, index = found
-    job, planned = shard.job, shard.planned
-    rows = planned.numbers(shard.shards.sharding.grid.counts)
-    nested = shard.shards.inner.shards is not None
-    pieces = []
-    for (start, nbytes), part in zip(index[rows].tolist(), planned.parts(opened=not nested), strict=True):
-        if start == ABSENT:
-            place = open_mesh(part.place) if nested and planned.meshes else part.place
-            job.target.miss(place, lambda coords=part.coords: f"inner chunk {coords} of {job.blob.key!r}")
+    cut = shard.cut
+    entries = index if cut.numbers is None else index.take(cut.numbers, axis=0)
+    spans = entries.tolist()
+    if entries.max() != ABSENT:  # which no other number of an index can be
+        return Found(shard, stamp, spans, None)
+    nested, key = cut.shards.inner.shards is not None, shard.blob.key
+    stored, parts = [], []
+    for span, part in zip(spans, cut.planned.parts(opened=not nested), strict=True):
+        if span[0] == ABSENT:
+            place = open_mesh(part.place) if nested and cut.planned.meshes else part.place
+            shard.target.miss(place, lambda coords=part.coords: f"inner chunk {coords} of {key!r}")
         else:
-            pieces.append(Piece(start, nbytes, part))
-    return shard, stamp, pieces
+            stored.append(span)
+            parts.append(part)
+    return Found(shard, stamp, stored, parts)
 
 
-def _read_nested(source: Source, shard: Shard, stamp: Hashable, pieces: Sequence[Piece], inline: bool) -> None:
-    blob = shard.job.blob
-    parts = []
-    for start, nbytes, part in pieces:
-        data = None if blob.data is None else blob.data[start : start + nbytes]
-        parts.append((Blob(blob.key, blob.coords, blob.start + start, nbytes, stamp, data), part))
-    _read_parts(source, shard.shards.inner, parts, shard.planned, shard.job.target, inline)
+def _fetch_nested(reading: Reading, found: Found) -> Sequence[Task]:
+    shard, stamp, spans, parts = found
+    blob, cut = shard.blob, shard.cut
+    data = [None] * len(spans) if blob.data is None else slices(blob.data, spans)
+    blobs = [
+        Blob(blob.key, blob.coords, blob.start + start, nbytes, stamp, piece)
+        for (start, nbytes), piece in zip(spans, data, strict=True)
+    ]
+    if parts is None:
+        parts = list(cut.planned.parts(opened=False))
+    return _fetch_parts(reading, cut.shards.inner, list(zip(blobs, parts, strict=True)), shard.target)
 
 
-def _decode(source: Source, shard: Shard, pieces: Sequence[Piece], raws: Sequence[Any], inline: bool) -> None:
-    """Decode the inner chunks and place their pieces, on several threads where ``inline`` allows it."""
-    inner, planned, target, blob = shard.shards.inner, shard.planned, shard.job.target, shard.job.blob
-    front = planned.front
+# --- decoding --------------------------------------------------------------------------------------------------------
 
-    def work(items: Iterator[tuple[Any, Piece]]) -> None:
-        decoder = Decoder(inner.pipeline, target.array)
-        for raw, (_, nbytes, (coords, inside, place, whole)) in items:
-            try:
-                if len(raw) != nbytes:
-                    raise ChunkError(f"only {len(raw)} of {nbytes} bytes are there: the shard is cut short")
-                if inner.chunk_nbytes > source.limit:
-                    raise too_large(inner, coords, source.limit)
-                decoder.place(raw, inside, place, whole, front)
-            except Exception as error:
-                raise chunk_error(error, source, blob.coords, f"{blob.key}, inner chunk {coords}") from error
 
-    threads = 1 if inline else threads_for(len(pieces), inner.chunk_nbytes)
-    run(work, zip(raws, pieces, strict=True), len(pieces), threads)
+def _tasks(reading: Reading, found: Found, encoded: Sequence[Any]) -> Iterator[Task]:
+    """Yield what decodes the inner chunks and places their pieces: in runs where that can be done, else one by one."""
+    shard, _, spans, parts = found
+    inner, runs = shard.cut.shards.inner, shard.cut.runs
+    if runs is not None and parts is None and inner.chunk_nbytes <= reading.source.limit:
+        for item in runs.runs:
+            yield partial(_decode_run, reading.source, found, runs, item, encoded[item.start : item.stop])
+        return
+    step = chunks_at_once(len(spans), max(inner.chunk_nbytes, 1), reading.cutter.least)
+    each = iter(shard.cut.planned.parts() if parts is None else parts)
+    for start in range(0, len(spans), step):
+        here = slice(start, start + step)
+        yield partial(_decode_each, reading.source, shard, encoded[here], spans[here], list(islice(each, step)))
+
+
+def _decode_run(source: Source, found: Found, runs: RunPlan, item: Run, encoded: Sequence[Any]) -> None:
+    shard = found.shard
+    if not RunDecoder(runs, shard.target.array).place(encoded, item):
+        parts = islice(shard.cut.planned.parts(), item.start, item.stop)
+        _decode_each(source, shard, encoded, found.spans[item.start : item.stop], parts)
+
+
+def _decode_each(
+    source: Source, shard: Shard, encoded: Sequence[Any], spans: Sequence[Sequence[int]], parts: Iterable[Part]
+) -> None:
+    """Decode and place inner chunks one after the other."""
+    inner, target, blob, front = shard.cut.shards.inner, shard.target, shard.blob, shard.cut.planned.front
+    decoder = Decoder(inner.pipeline, target.array)
+    for raw, (_, nbytes), (coords, inside, place, whole) in zip(encoded, spans, parts, strict=True):
+        try:
+            if len(raw) != nbytes:
+                raise ChunkError(f"only {len(raw)} of {nbytes} bytes are there: the shard is cut short")
+            if inner.chunk_nbytes > source.limit:
+                raise too_large(inner, coords, source.limit)
+            decoder.place(raw, inside, place, whole, front)
+        except Exception as error:
+            raise chunk_error(error, source, blob.coords, f"{blob.key}, inner chunk {coords}") from error

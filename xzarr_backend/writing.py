@@ -155,7 +155,8 @@ def updater(
         return _chunk_updater(layout, shape, inside, values, whole, keep_empty)
     selection = within(inside, points)
     if shards.order is not None:
-        selection, values = permute(selection, values, shards.order)
+        selection, turn = permute(selection, shards.order)
+        values = values.transpose(turn)
     return _shard_updater(shards, selection, values, whole, keep_empty)
 
 

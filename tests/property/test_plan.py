@@ -36,6 +36,29 @@ def selections(draw: st.DrawFn, shape: tuple[int, ...]) -> Selection:
 
 
 @given(st.data())
+def test_bricks_are_the_parts(data: st.DataObject) -> None:
+    """Where a plan is one of bricks, part and place of each follow from its position among them."""
+    shape = data.draw(shapes(least=1))
+    grid = data.draw(st.one_of(grids(shape), st.builds(regular_grid, st.just(shape), st.just((3,) * len(shape)))))
+    planned = plan(data.draw(selections(shape)), grid)
+    bricks = planned.bricks()
+    if bricks is None:
+        assert planned.nparts != 1 or planned.points or any(map(_is_turned_or_picked, planned.sections))
+        return
+    parts = list(planned.parts())
+    assert len(parts) == np.prod(bricks.counts)
+    for at, part in zip(np.ndindex(bricks.counts), parts, strict=True):
+        assert part.inside == bricks.inside
+        expected = [slice(n * size, (n + 1) * size) for n, size in zip(at, bricks.sizes, strict=True)]
+        assert [range(100)[piece] for piece in part.place] == [range(100)[piece] for piece in expected]
+
+
+def _is_turned_or_picked(sections: Any) -> bool:
+    (section,) = sections
+    return not isinstance(section.inside, slice) or not isinstance(section.place, slice) or section.place.step == -1
+
+
+@given(st.data())
 def test_parts_cover_the_result_once(data: st.DataObject) -> None:
     """Every element of the planned result is filled by one part, from the chunk that holds it."""
     shape = data.draw(shapes())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xzarr_backend as xz
@@ -124,6 +124,93 @@ def test_zstd_chunks_are_whole_and_nothing_more(nbytes: int) -> None:
                 assert tracemalloc.get_traced_memory()[1] < 2 * nbytes + 100_000
             finally:
                 tracemalloc.stop()
+
+
+def zstd_frames(nbytes: int) -> list[tuple[bytes, bytes]]:
+    """Return chunks of ``nbytes`` and what they are stored as, in every form that a frame may have."""
+    zstandard = pytest.importorskip("zstandard")
+    rng = np.random.default_rng(4)
+    noise, some = rng.bytes(nbytes), rng.integers(0, 9, nbytes, np.uint8).tobytes()
+    forms: list[dict[str, Any]] = [{}, {"write_checksum": True}, {"write_content_size": False}, {"level": 19}]
+    frames = [
+        (raw, bytes(zstandard.ZstdCompressor(**form).compress(raw)))
+        for form in forms
+        for raw in (noise, some, bytes(nbytes), noise[: nbytes // 2] + some[nbytes // 2 :])
+    ]
+    stream = zstandard.ZstdCompressor().compressobj(size=nbytes)  # many blocks, and one that is empty at the end
+    blocks = [piece for n in range(0, nbytes, 999) for piece in (stream.compress(some[n : n + 999]), stream.flush(1))]
+    return [*frames, (some, b"".join([*blocks, stream.flush()]))]
+
+
+@pytest.mark.parametrize("nbytes", [600, 20_000, 1 << 16, (1 << 17) + 100, 1 << 18])
+def test_zstd_runs(nbytes: int) -> None:
+    """Chunks that are decoded in runs are those that are decoded one by one; what is in the way is told."""
+    frames, codec = zstd_frames(nbytes), build("zstd", spec=BytesSpec(nbytes, 1))
+    assert codec.decode_run is not None
+    for raw, frame in frames:
+        stated, memory = stated_size(frame) is not None, np.zeros(3 * nbytes, np.uint8)
+        assert codec.decode_run([frame] * 3, memory) is stated
+        assert not stated or memory.tobytes() == raw * 3
+    alike = [(raw, frame) for raw, frame in frames if frame[4] == frames[0][1][4]]
+    memory = np.zeros(len(alike) * nbytes, np.uint8)
+    assert len(alike) > 3
+    assert codec.decode_run([memoryview(frame) for _, frame in alike], memory)
+    assert memory.tobytes() == b"".join(raw for raw, _ in alike)
+    assert not codec.decode_run([frames[0][1], frames[4][1]], memory), "their headers differ"
+
+
+@pytest.mark.parametrize("nbytes", [600, 40_000])
+def test_zstd_runs_that_are_none(nbytes: int) -> None:
+    """Chunks that are cut elsewhere than their frames are never decoded as a run, even if the bytes would fill it."""
+    zstandard = pytest.importorskip("zstandard")
+    raw, codec = np.random.default_rng(1).bytes(2 * nbytes), build("zstd", spec=BytesSpec(nbytes, 1))
+    compress = zstandard.ZstdCompressor().compress
+    first, second, both = compress(raw[:nbytes]), compress(raw[nbytes:]), compress(raw)
+    skippable = struct.pack("<II", 0x184D2A50, 9) + first[:9]
+    wrong = [
+        [first + second, b""],
+        [b"", first + second],
+        [first[:-5], first[-5:] + second],
+        [first + second[:30], second[30:]],
+        [both, second],
+        [first + skippable, second],
+        [skippable + first, second],
+        [first, second + b"x"],
+        [first, second[:-1]],
+        [first[:9], second],
+        [first[:3], second],
+        [first, second[:3]],
+        [b"abc" * 30, second],
+        [b"", b""],
+        [first, compress(raw[nbytes:-1])],
+    ]
+    memory = np.zeros(2 * nbytes, np.uint8)
+    assert codec.decode_run is not None
+    assert codec.decode_run([first, second], memory)
+    assert memory.tobytes() == raw
+    for chunks in wrong:
+        assert not codec.decode_run(chunks, memory)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_damaged_zstd_runs(data: st.DataObject) -> None:
+    """A run with damage is refused, fails, or holds what decoding one by one gives."""
+    nbytes, count = 600, 3
+    codec = build("zstd", {"level": 1, "checksum": False}, BytesSpec(nbytes, 1))
+    raw = np.random.default_rng(2).integers(0, 99, nbytes * count).astype(np.uint8)
+    frames = [bytearray(codec.encode(raw[n * nbytes : (n + 1) * nbytes].tobytes())) for n in range(count)]
+    for _ in range(data.draw(st.integers(1, 3))):
+        frame = frames[data.draw(st.integers(0, count - 1))]
+        frame[data.draw(st.integers(0, min(len(frame) - 1, 40)))] = data.draw(st.integers(0, 255))
+    memory = np.zeros(nbytes * count, np.uint8)
+    assert codec.decode_run is not None
+    try:
+        done = codec.decode_run(frames, memory)
+    except Exception:
+        return
+    if done:
+        assert memory.tobytes() == b"".join(bytes(codec.decode(bytes(frame))) for frame in frames)
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 65791, 65792, 1 << 18])

@@ -115,6 +115,136 @@ def test_errors_of_the_items_are_raised() -> None:
         executor.run(lambda found: [None for _ in found] and None, items(), 200, 2)
 
 
+# --- fetching ahead ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_every_fetched_task_runs_once(threads: int) -> None:
+    """Each item is fetched once, and each of its tasks runs once, after its fetch."""
+    fetched: list[int] = []
+    done: list[tuple[int, int]] = []
+
+    def fetch(item: int) -> list[executor.Task]:
+        fetched.append(item)
+        return [lambda n=n: done.append((item, n)) for n in range(item % 3)]  # type: ignore[misc]
+
+    executor.run_fetched(fetch, range(500), threads)
+    assert sorted(fetched) == list(range(500))
+    assert sorted(done) == [(item, n) for item in range(500) for n in range(item % 3)]
+    if threads == 1:
+        assert fetched == sorted(fetched)
+        assert done == sorted(done)
+
+
+def test_fetching_goes_ahead_of_slow_tasks_but_not_far() -> None:
+    """While the tasks are slow, the calling thread fetches a few more, then helps."""
+    waiting = most = 0
+    names: set[str] = set()
+
+    def task() -> None:
+        nonlocal waiting
+        names.add(threading.current_thread().name)
+        threading.Event().wait(0.002)
+        waiting -= 1
+
+    def fetch(_: int) -> list[executor.Task]:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        return [task]
+
+    executor.run_fetched(fetch, range(60), 2)
+    assert not waiting
+    assert len(names) == 2
+    assert 2 <= most <= executor.AHEAD + 4
+
+
+def test_slow_fetches_happen_at_the_same_time() -> None:
+    """Where the store is slow, threads that have nothing to do fetch as well."""
+    both = threading.Barrier(2, timeout=10)
+    done: list[int] = []
+
+    def fetch(item: int) -> list[executor.Task]:
+        if item < 2:
+            both.wait()  # two fetches must be under way
+        return [lambda: done.append(item)]
+
+    executor.run_fetched(fetch, range(10), 2)
+    assert sorted(done) == list(range(10))
+
+
+def test_patient_threads_do_not_fetch() -> None:
+    """Where fetching is one thread's business, it stays so, however slow it is."""
+    names: set[str] = set()
+    done: list[int] = []
+
+    def fetch(item: int) -> list[executor.Task]:
+        names.add(threading.current_thread().name)
+        threading.Event().wait(0.005)
+        return [lambda: done.append(item)]
+
+    executor.run_fetched(fetch, range(10), 3, patient=True)
+    assert names == {threading.current_thread().name}
+    assert sorted(done) == list(range(10))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("where", ["fetch", "task", "items"])
+def test_the_first_error_ends_fetching(threads: int, where: str) -> None:
+    """An error in a fetch, a task or the items reaches the caller; what is left is not fetched."""
+    fetched = []
+
+    def fail(here: str, item: int) -> None:
+        if here == where and item == 17:
+            raise KeyError(item)
+
+    def items() -> Iterator[int]:
+        for item in range(10**5):
+            fail("items", item)
+            yield item
+
+    def fetch(item: int) -> list[executor.Task]:
+        fail("fetch", item)
+        fetched.append(item)
+        return [lambda: fail("task", item)]
+
+    with pytest.raises(KeyError):
+        executor.run_fetched(fetch, items(), threads)
+    assert len(fetched) < 10**5
+    again: list[int] = []
+    executor.run_fetched(lambda item: [lambda: again.append(item)], range(3), threads)
+    assert sorted(again) == [0, 1, 2]
+
+
+def test_errors_of_helpers_are_raised() -> None:
+    """An error on another thread is raised on this one, once everything has ended."""
+    here = threading.current_thread()
+    failed = threading.Event()
+
+    def task() -> None:
+        if threading.current_thread() is not here:
+            failed.set()
+            raise KeyError("helper")
+        failed.wait(10)
+
+    with pytest.raises(KeyError, match="helper"):
+        executor.run_fetched(lambda _: [task], range(20), 2)
+
+
+def test_no_thread_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no thread, the calling one does everything."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(executor, "_helpers", executor._Helpers())
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done: list[int] = []
+    executor.run_fetched(lambda item: [lambda: done.append(item)], range(20), 3)
+    executor.run(done.extend, range(20, 40), 20, 3)
+    assert sorted(done) == list(range(40))
+
+
 @pytest.mark.usefixtures("two_cores")
 def test_many_callers_share_one_pool() -> None:
     """Threads that read at the same time all get their results, and no more threads than the pool has appear."""

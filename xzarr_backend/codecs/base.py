@@ -8,7 +8,7 @@ Source: Zarr v3 core, "Codecs".
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import MetadataError, UnsupportedError
@@ -59,6 +59,8 @@ class Codec(NamedTuple):
     raises; None where the library cannot.
     ``decode_until(data, out, stop)`` (bytes->bytes only) fills at least ``out[:stop]``, where ``out`` has
     the decoded size, without decoding all of it; None where that is no gain.
+    ``decode_run(chunks, out)`` (bytes->bytes only) decodes many buffers, each to as many bytes as the spec says, side
+    by side into ``out``; it returns False where they must be decoded one by one. None where a call for each is as fast.
     ``is_view``: `decode` of a NumPy array returns a view of that memory (``bytes``, ``transpose``), never a copy.
     ``native`` (array->bytes only): such a view has the data type of the spec, byte order included.
     ``order`` (array->array only): the permutation, where the codec does nothing but permute the dimensions; readers
@@ -73,6 +75,7 @@ class Codec(NamedTuple):
     native: bool = False
     order: tuple[int, ...] | None = None
     decode_until: Callable[[Buffer, np.ndarray[Any, Any], int], object] | None = None
+    decode_run: Callable[[Sequence[Buffer], np.ndarray[Any, Any]], bool] | None = None
 
 
 class Factory(Protocol):

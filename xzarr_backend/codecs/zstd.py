@@ -8,7 +8,7 @@ Which library, and why: docs/adr/0001-codec-libraries.md. Source: zarr-extension
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from struct import Struct
 from typing import Any
@@ -22,9 +22,11 @@ from .libraries import optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
 SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
+LARGEST_OF_RUN = 1 << 18  # bytes: above, a call for each chunk costs little beside the decoding
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
 BLOCK = 1 << 17  # the most that one block decodes to
 CHECKSUM = 4  # the bit of a frame's descriptor
+LONGEST_HEAD = 18  # bytes of a frame's header
 _HEAD = Struct("<IB").unpack_from
 _DICTIONARY_ID = (0, 1, 2, 4)
 _SIZE_FIELD = (0, 2, 4, 8)
@@ -44,13 +46,14 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     if not spec.nbytes:
         return Codec(encode, lambda data: _decode_any(data, spec.nbytes), output)
     fast = optional("zstandard")
+    run = _decode_run(spec.nbytes) if spec.nbytes <= LARGEST_OF_RUN else None
     if fast is None:
         _numcodecs()  # a library that is missing is reported when the codec is built
     elif spec.nbytes <= SMALL:
-        return Codec(encode, _decode_small(fast, spec.nbytes), output)
+        return Codec(encode, _decode_small(fast, spec.nbytes), output, decode_run=run)
     decode, decode_into = _in_place(spec.nbytes, stated_size if fast is None else fast.frame_content_size)
     until = None if fast is None else _decode_until(fast, decode_into)
-    return Codec(encode, decode, output, decode_into, decode_until=until)
+    return Codec(encode, decode, output, decode_into, decode_until=until, decode_run=run)
 
 
 @cache
@@ -114,6 +117,48 @@ def _in_place(expected: int, stated: Callable[[Buffer], int | None]) -> tuple[An
     return decode, decode_into
 
 
+def _decode_run(expected: int) -> Callable[[Sequence[Buffer], Bytes1D], bool]:
+    """Return what decodes many chunks with one call (rows ``plane_shard`` and ``column_shard`` of the benchmark).
+
+    Joined, they are one stream of several frames to the library; that it cuts them as the chunks are cut is checked.
+    """
+
+    def decode_run(chunks: Sequence[Buffer], out: Bytes1D) -> bool:
+        data = b"".join(chunks)
+        if not _one_frame_each(data, map(len, chunks), expected):
+            return False
+        _numcodecs().decompress(data, out)
+        return True
+
+    return decode_run
+
+
+def _one_frame_each(data: bytes, lengths: Iterable[int], expected: int) -> bool:
+    """Tell whether ``data`` are frames of ``lengths`` bytes with equal headers that state ``expected`` bytes."""
+    if len(data) < LONGEST_HEAD or stated_size(data) != expected:
+        return False
+    head = data[: _head_nbytes(data[4])]
+    size, behind, end = len(head), 4 if data[4] & CHECKSUM else 0, 0
+    for length in lengths:
+        start, end = end, end + length
+        at, last = start + size, 0
+        if at > end or not data.startswith(head, start):
+            return False
+        while not last:
+            if at + 3 > end:
+                return False
+            last, at = _next_block(data, at)
+        if at + behind != end:
+            return False
+    return True
+
+
+def _next_block(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Return whether the block at ``at`` is the last one, and where it ends."""
+    head = int.from_bytes(data[at : at + 3], "little")
+    return head & 1, at + 3 + (1 if head & 6 == 2 else head >> 3)  # kind 1: one byte, repeated
+
+
 def _decode_any(data: Buffer, expected: int | None) -> Any:
     """Several frames, frames that state no size, or a chunk of unknown size."""
     decompress = _numcodecs().decompress
@@ -146,12 +191,20 @@ def stated_size(data: Buffer) -> int | None:
     magic, descriptor = _HEAD(data)
     if magic != MAGIC:
         return None
-    flag, single = descriptor >> 6, descriptor & 0x20
-    width = _SIZE_FIELD[flag] or (1 if single else 0)
-    at = 5 + (not single) + _DICTIONARY_ID[descriptor & 3]
+    width = _size_width(descriptor)
     if not width:
         return None
-    return int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
+    end = _head_nbytes(descriptor)
+    return int.from_bytes(data[end - width : end], "little") + (256 if width == 2 else 0)
+
+
+def _size_width(descriptor: int) -> int:
+    """Return how many bytes of a frame's header state the content size."""
+    return _SIZE_FIELD[descriptor >> 6] or (1 if descriptor & 0x20 else 0)
+
+
+def _head_nbytes(descriptor: int) -> int:
+    return 5 + (not descriptor & 0x20) + _DICTIONARY_ID[descriptor & 3] + _size_width(descriptor)
 
 
 def frame_sizes(data: Buffer) -> tuple[int | None, int]:
@@ -181,15 +234,11 @@ def _walk_frame(view: memoryview, at: int) -> tuple[int | None, int, int]:
     magic, descriptor = _HEAD(view, at)
     if magic != MAGIC:
         raise ChunkError(f"these are no zstd data: they begin with {bytes(view[at : at + 4]).hex(' ')}")
-    single = descriptor & 0x20
-    width = _SIZE_FIELD[descriptor >> 6] or (1 if single else 0)
-    start, at = at, at + 5 + (not single) + _DICTIONARY_ID[descriptor & 3] + width
-    blocks, last = 0, False
+    start, at = at, at + _head_nbytes(descriptor)
+    blocks = last = 0
     while not last:
         if at + 3 > len(view):
             raise ChunkError("the zstd data are cut short")
-        head = int.from_bytes(view[at : at + 3], "little")
-        last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
-        at += 3 + (1 if kind == 1 else size)  # kind 1: one byte, repeated
+        last, at = _next_block(view, at)
         blocks += 1
     return stated_size(view[start:]), blocks, at + (4 if descriptor & CHECKSUM else 0)

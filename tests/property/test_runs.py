@@ -1,0 +1,139 @@
+"""Chunks decoded in runs are the chunks decoded one by one, wherever they go."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xzarr_backend as xz
+from tests.strategies import basic_keys
+from xzarr_backend import executor, run_decoding
+from xzarr_backend.codecs import zstd
+from xzarr_backend.run_decoding import cut_runs
+from xzarr_backend.stores import MemoryStore
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(1, 40))
+def test_runs_cover_the_bricks(counts: list[int], most: int) -> None:
+    """The runs follow each other, are no longer than allowed, and their places hold their bricks in C order."""
+    numbers = np.arange(prod(counts)).reshape(counts)
+    seen = 0
+    for run in cut_runs(counts, most):
+        assert run.start == seen
+        assert 0 < run.stop - run.start <= most
+        assert numbers[run.place].ravel().tolist() == list(range(run.start, run.stop))
+        seen = run.stop
+    assert seen == prod(counts)
+
+
+@st.composite
+def sharded(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
+    """Values, and how to store them in shards of many small zstd chunks, transposed inside or outside, or not."""
+    rank = draw(st.integers(1, 3))
+    inner = tuple(draw(st.integers(1, 4)) for _ in range(rank))
+    order = draw(st.permutations(range(rank)))
+    outside = draw(st.booleans())
+    # a transpose before sharding turns the shard as well
+    per_shard = tuple(draw(st.integers(1, 4)) for _ in range(rank))
+    shard = tuple(n * size for n, size in zip(per_shard, inner, strict=True))
+    shape = tuple(max(1, n * size - draw(st.integers(0, 2))) for n, size in zip((2, 1, 2), shard, strict=False))
+    dtype = draw(st.sampled_from(["u1", "<i2", ">i4", "<f8"]))
+    values = (np.arange(prod(shape)) % 250 + 1).astype(dtype).reshape(shape)
+    if draw(st.booleans()):
+        values[draw(basic_keys(shape))] = 0  # inner chunks that are not stored
+    transpose = {"name": "transpose", "configuration": {"order": list(order)}}
+    zstd_codec = {"name": "zstd", "configuration": {"level": 1, "checksum": draw(st.booleans())}}
+    inner_shape = [inner[axis] for axis in order] if outside else list(inner)
+    little = {"name": "bytes", "configuration": {"endian": draw(st.sampled_from(["little", "big"]))}}
+    codecs = [*([] if outside else [transpose]), little, zstd_codec]
+    sharding = {"name": "sharding_indexed", "configuration": {"chunk_shape": inner_shape, "codecs": codecs}}
+    grid = {"name": "regular", "configuration": {"chunk_shape": list(shard)}}
+    document = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": np.dtype(dtype).name,
+        "chunk_grid": grid,
+        "chunk_key_encoding": {"name": "default"},
+        "fill_value": 0,
+        "codecs": [transpose, sharding] if outside else [sharding],
+        "attributes": {},
+    }
+    return values, document
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@given(data=st.data())
+def test_runs_read_like_numpy(threads: int, data: st.DataObject) -> None:
+    """Any selection reads what NumPy has, on one thread and on two, in short runs and in long ones."""
+    import json
+
+    values, document = data.draw(sharded())
+    store = MemoryStore({"zarr.json": json.dumps(document).encode()})
+    xz.open_array(store, mode="r+")[...] = values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "_cores", lambda: threads)
+        patch.setattr(executor, "LEAST_BYTES", 1)
+        patch.setattr(executor, "LEAST_BYTES_PER_ITEM", 1)
+        patch.setattr(run_decoding, "LEAST_NBYTES", 1)
+        patch.setattr(run_decoding, "MOST_NBYTES", data.draw(st.sampled_from([1, 64, 1 << 19])))
+        array = xz.open_array(store)
+        for key in (..., data.draw(basic_keys(values.shape)), data.draw(basic_keys(values.shape))):
+            np.testing.assert_array_equal(array[key], values[key])
+
+
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the decoded bytes of every call of the library."""
+    library, calls = zstd._numcodecs(), []
+
+    class Counting:
+        @staticmethod
+        def decompress(data: Any, out: Any) -> Any:
+            calls.append(out.nbytes)
+            return library.decompress(data, out)
+
+    monkeypatch.setattr(zstd, "_numcodecs", lambda: Counting)
+    return calls
+
+
+def test_one_call_decodes_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 inner chunks of 32 KiB are two runs; a plane through 16 of them is one; a damaged one is read by itself."""
+    values = (np.arange(128**3) // 7).astype("u2").reshape(128, 128, 128)[:64, :64, :]
+    store = MemoryStore()
+    codecs = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+    xz.create_array(store, data=values, shards=(64, 64, 128), chunks=(16, 16, 32), compressors=codecs)
+    calls, array = decodings(monkeypatch), xz.open_array(store)
+    with executor.inline():
+        np.testing.assert_array_equal(array[...], values)
+        assert calls == [1 << 19, 1 << 19]
+        calls.clear()
+        np.testing.assert_array_equal(array[5], values[5])
+        assert calls == [1 << 18]
+        calls.clear()
+        assert array[5, 6, 7] == values[5, 6, 7]
+        assert len(calls) <= 1
+
+
+@pytest.mark.parametrize("damage", ["size", "content", "header"])
+def test_the_damaged_chunk_is_named(damage: str) -> None:
+    """A chunk that cannot be decoded is named as it is without runs, and the others can still be read."""
+    values = np.random.default_rng(0).integers(0, 50, (64, 64)).astype("u2")
+    store, codecs = MemoryStore(), {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
+    xz.create_array(store, data=values, shards=(64, 64), chunks=(16, 16), compressors=codecs)
+    shard = bytearray(store.get("c/0/0"))
+    index = np.frombuffer(shard[-(16 * 16 + 4) : -4], "<u8").reshape(-1, 2)
+    start, nbytes = map(int, index[6])  # the inner chunk (1, 2)
+    at = {"size": start + 5, "content": start + nbytes // 2, "header": start}[damage]
+    shard[at : at + 4] = bytes(byte ^ 0x5A for byte in shard[at : at + 4])
+    store.set("c/0/0", bytes(shard))
+    array = xz.open_array(store)
+    for key in (..., slice(16, 32)):
+        with pytest.raises(xz.ChunkError, match=r"inner chunk \(1, 2\)"):
+            array[key]
+    np.testing.assert_array_equal(array[:16], values[:16])
+    np.testing.assert_array_equal(array[16:, :32], values[16:, :32])

@@ -51,7 +51,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "decoding": "memory",
         "chunk_reading": "decoding memory executor index_cache",
         "run_decoding": "memory executor",
-        "shard_cutting": "run_decoding",
+        "shard_cutting": "executor run_decoding memory",
         "shard_fetching": "chunk_reading shard_cutting memory executor index_cache",
         "shard_reading": (
             "shard_fetching shard_cutting run_decoding chunk_reading decoding memory executor index_cache"

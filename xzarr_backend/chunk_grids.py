@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any
 
@@ -113,19 +114,17 @@ Axis = RegularAxis | EdgedAxis
 class ChunkGrid(tuple[Axis, ...]):
     """One axis per dimension of the array."""
 
-    __slots__ = ()
-
     @property
     def regular(self) -> bool:
         """Whether all chunks have one shape."""
         return all(isinstance(axis, RegularAxis) for axis in self)
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, ...]:
         """The number of chunks along each dimension."""
         return tuple(axis.count for axis in self)
 
-    @property
+    @cached_property
     def nchunks(self) -> int:
         """The number of chunks in the grid, stored or not."""
         return math.prod(self.counts)

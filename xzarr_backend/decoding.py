@@ -214,7 +214,7 @@ def _as_rows(out: Any, shape: tuple[int, ...]) -> tuple[Any, np.dtype[Any], int]
     None where it is no use.
     """
     length = shape[-1] if len(shape) > 1 else 1
-    if length == 1 or length * out.itemsize > LONGEST_ROW:
+    if length == 1 or length * out.itemsize > LONGEST_ROW or out.shape == shape:
         return None
     if out.strides[-1] != out.itemsize or out.shape[-1] % length:
         return None

@@ -101,7 +101,7 @@ class Layout:
         inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self.depth + 1)
         return Shards(sharding, inner, None if order == tuple(range(len(shape))) else order)
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, ...] | None:
         """The order of the dimensions in which decoded elements lie in memory; None for C order, and where unknown."""
         if self.shards is None:

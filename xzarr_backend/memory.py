@@ -26,7 +26,7 @@ SCRATCH_NBYTES = 32 * 2**20  # the most that a thread keeps between reads, for e
 def aligned(nbytes: int, *, zeros: bool = False) -> Bytes1D:
     """Return fresh memory of ``nbytes``."""
     memory = (np.zeros if zeros else np.empty)(nbytes + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    start = -memory.__array_interface__["data"][0] % ALIGNMENT
     return memory[start : start + nbytes]
 
 

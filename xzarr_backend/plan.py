@@ -187,18 +187,21 @@ def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
         return _array_sections(chosen, axis)
     if not chosen:
         return []
+    if chosen.step == 1 and isinstance(axis, RegularAxis):
+        start, count, step = chosen.start, len(chosen), axis.step
+        chunk, low = divmod(start, step)
+        if low + count > step:
+            return _contiguous_sections(start, chosen.stop, step)
+        # most reads of a little have one section: made without the call that a NamedTuple makes
+        return [tuple.__new__(Section, (chunk, slice(low, low + count), slice(0, count), count == step))]
     if chosen.step < 0:
         return [_reversed(section, len(chosen)) for section in _range_sections(chosen[::-1], axis)]
-    if chosen.step == 1 and isinstance(axis, RegularAxis):
-        return _contiguous_sections(chosen.start, chosen.stop, axis.step)
     return _range_sections(chosen, axis)
 
 
 def _contiguous_sections(start: int, stop: int, step: int) -> list[Section]:
+    """Return the sections of more than one chunk."""
     first, last = start // step, (stop - 1) // step
-    if first == last:
-        low = start - first * step
-        return [Section(first, slice(low, low + stop - start), slice(0, stop - start), stop - start == step)]
     all_of_it = slice(0, step)
     offset = start - first * step
     sections = [Section(first, slice(offset, step), slice(0, step - offset), offset == 0)]
@@ -297,12 +300,12 @@ def span(inside: Sequence[Any], strides: Sequence[int], itemsize: int) -> tuple[
 
 def within(inside: Sequence[Any], points: tuple[int, ...]) -> Selection:
     """Return the selection within one shard that the pieces ``inside`` it stand for."""
-    axes: tuple[AxisSelection, ...] = tuple(
+    axes: list[AxisSelection] = [
         range(piece.start, piece.stop, piece.step or 1) if isinstance(piece, slice) else piece
         for piece in inside
         if piece is not Ellipsis
-    )
-    return Selection(axes, points, ())
+    ]
+    return Selection(tuple(axes), points, ())
 
 
 def permute(selection: Selection, order: tuple[int, ...]) -> tuple[Selection, tuple[int, ...]]:

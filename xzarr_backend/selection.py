@@ -172,10 +172,10 @@ def _is_mask(item: Any) -> bool:
 def parse_basic(key: Any, shape: tuple[int, ...]) -> Selection:
     """Parse ``a[key]`` with NumPy's meaning: ints, slices, ellipsis, newaxis, masks, and index arrays."""
     items = key if type(key) is tuple else (key,)
-    if any(map(_may_be_array, items)):
+    plain = _PLAIN.issuperset(map(type, items))
+    if not plain and any(map(_is_array, items)):
         return _parse_fancy(_expand(items, shape, keep_ellipsis=True), shape)
-    common = len(items) == len(shape) and all(map(_is_plain, items))
-    expanded = items if common else _expand(items, shape)
+    expanded = items if plain and len(items) == len(shape) else _expand(items, shape)
     axes: list[range] = []
     result = []
     for item in expanded:
@@ -192,14 +192,6 @@ def parse_basic(key: Any, shape: tuple[int, ...]) -> Selection:
 
 
 _PLAIN = frozenset({int, slice})
-
-
-def _is_plain(item: Any) -> bool:
-    return type(item) in _PLAIN
-
-
-def _may_be_array(item: Any) -> bool:
-    return type(item) not in _PLAIN and _is_array(item)
 
 
 def _one(item: Any, length: int, axis: int) -> range:

@@ -74,7 +74,7 @@ def fetch_whole(source: Source, layout: Layout, blob: Blob, keep: bool) -> Blob:
             buffer = None if nested or keep else encoded_buffer(expected_nbytes(layout.pipeline))
             data = source.store.get(blob.key, None, buffer)
         else:
-            data = _get_ranges(source, blob, [ByteRange(blob.start, blob.nbytes)])[1][0]
+            data = _get_ranges(source, blob.key, [ByteRange(blob.start, blob.nbytes)], blob.stamp)[1][0]
     except ShardChanged:
         raise
     except Exception as error:
@@ -82,11 +82,11 @@ def fetch_whole(source: Source, layout: Layout, blob: Blob, keep: bool) -> Blob:
     return blob if data is None else blob._replace(data=memoryview(data).cast("B"))
 
 
-def _get_ranges(source: Source, blob: Blob, ranges: Sequence[ByteRange]) -> tuple[Hashable, list[Any]]:
-    """Return the stamp and the ranges, all of one version: that of ``blob.stamp`` where it is known."""
-    stamp, found = source.store.get_ranges(blob.key, ranges, blob.stamp)
+def _get_ranges(source: Source, key: str, ranges: Sequence[ByteRange], stamp: Hashable) -> tuple[Hashable, list[Any]]:
+    """Return the stamp and the ranges, all of one version: that of ``stamp`` where it is known."""
+    stamp, found = source.store.get_ranges(key, ranges, stamp)
     if found is None:
-        raise ShardChanged(blob.key)
+        raise ShardChanged(key)
     return stamp, found
 
 
@@ -184,17 +184,17 @@ def fetch_chunks(source: Source, found: Sequence[Found]) -> Iterator[list[Any]]:
     """Yield the encoded inner chunks of each shard, in the order of its spans."""
     if source.store.concurrent:
         return iter(_fetch_coalesced(source, found))
-    return (_chunks_of_one(source, shard.blob._replace(stamp=stamp), spans) for shard, stamp, spans, _ in found)
+    return (_chunks_of_one(source, shard.blob, stamp, spans) for shard, stamp, spans, _ in found)
 
 
-def _chunks_of_one(source: Source, blob: Blob, spans: Sequence[Sequence[int]]) -> list[Any]:
+def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Sequence[Sequence[int]]) -> list[Any]:
     if blob.data is not None:
         return slices(blob.data, spans)
-    if not spans and blob.stamp is None:
+    if not spans and stamp is None:
         return []
     ranges = [ByteRange(blob.start + start, nbytes) for start, nbytes in spans]
     try:
-        return _get_ranges(source, blob, ranges)[1]
+        return _get_ranges(source, blob.key, ranges, stamp)[1]
     except ShardChanged:
         raise
     except Exception as error:

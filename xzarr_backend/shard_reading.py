@@ -18,7 +18,7 @@ from .chunk_reading import WINDOW_NBYTES, WINDOW_REQUESTS, Source, Target, chunk
 from .codecs.sharding import ABSENT
 from .decoding import Decoder
 from .errors import ChunkError
-from .executor import Task, run, run_fetched, thread_budget, threads_for
+from .executor import Task, run, run_fetched, threads_for
 from .layout import Layout
 from .plan import Part, Plan, open_mesh
 from .run_decoding import LEAST_NBYTES, Run, RunDecoder, RunPlan, chunks_at_once
@@ -35,7 +35,6 @@ from .shard_fetching import (
     slices,
 )
 
-TASKS_EACH = 4  # tasks of decoding that a read should make at least, for each thread
 WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
 TRIES = 5  # how often a shard that changes while it is read is read again
 
@@ -52,9 +51,7 @@ def read_shards(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from shards, fetching no more of them than the plan needs."""
     layout, count = source.layout, planned.nparts
     threads = threads_for(count, layout.chunk_nbytes)
-    sharing = thread_budget() if count == 1 else threads
-    least = 1 if sharing == 1 else -(-TASKS_EACH * sharing // count)
-    reading = Reading(source, Cutter(planned.points, least), threads > 1)
+    reading = Reading(source, Cutter(planned.points, count, threads), threads > 1)
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1))) if source.store.concurrent else 1
 
     def fetch(parts: Sequence[Part]) -> Sequence[Task]:
@@ -64,8 +61,9 @@ def read_shards(source: Source, planned: Plan, target: Target) -> None:
     parts = planned.parts(opened=False)
     if count == 1:  # nothing to fetch ahead of: the threads share the tasks of the one shard
         tasks = fetch(list(parts))
-        nbytes_each = max(LEAST_NBYTES, layout.innermost.chunk_nbytes)
-        run(_call_all, tasks, len(tasks), threads_for(len(tasks), nbytes_each))
+        if len(tasks) > 1:
+            threads = threads_for(len(tasks), max(LEAST_NBYTES, layout.innermost.chunk_nbytes))
+        run(_call_all, tasks, len(tasks), threads)
     else:
         windows = iter(lambda: list(islice(parts, size)), [])
         # many requests are under way already: more of them would only take more memory
@@ -103,14 +101,14 @@ def _fetch_parts(
     for blob, (_, inside, place, _) in parts:
         cut = reading.cutter.cut(layout, blob.coords, inside)
         # through memory of its own where the place is no view of the result
-        if all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
+        if cut.sliced or all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
             goal = target.part(target.array[place])
         else:
             goal = target.part(np.empty(cut.shape, target.array.dtype), filled=False)
             copies.append((place if points else open_mesh(place), goal))
         if cut.turn is not None:
             goal = goal.part(goal.array.transpose(cut.turn))
-        if blob.data is None and cut.planned.nparts >= WHOLE_SHARE * cut.shards.sharding.grid.nchunks:
+        if blob.data is None and cut.share >= WHOLE_SHARE:
             blob = fetch_whole(source, layout, blob, keep=reading.ahead)
         shards.append(Shard(blob, cut, goal))
     tasks = _fetch_shards(reading, layout, shards)
@@ -188,7 +186,7 @@ def _tasks(reading: Reading, found: Found, encoded: Sequence[Any]) -> Iterator[T
         for item in runs.runs:
             yield partial(_decode_run, reading.source, found, runs, item, encoded[item.start : item.stop])
         return
-    step = chunks_at_once(len(spans), max(inner.chunk_nbytes, 1), reading.cutter.least)
+    step = 1 if len(spans) == 1 else chunks_at_once(len(spans), max(inner.chunk_nbytes, 1), reading.cutter.tasks)
     each = iter(shard.cut.planned.parts() if parts is None else parts)
     for start in range(0, len(spans), step):
         here = slice(start, start + step)

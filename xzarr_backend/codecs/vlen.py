@@ -103,7 +103,7 @@ def _split(name: str, data: Bytes1D, count: int, mark: str | bytes) -> Any:
     found where they end with the data, and nowhere else (rows ``strings`` and ``strings2`` of the benchmark).
     """
     _check_start(data, count)
-    marked = b"".join((_write(count + 1), data[4:], _write(len(_MARK)), _MARK.encode()))
+    marked = b"".join((_write(count + 1), data[4:].data, _write(len(_MARK)), _MARK.encode()))
     try:
         values = _library(name).decode(marked)
         if values[count] == mark:

@@ -87,7 +87,7 @@ def test_opening_an_array_loads_no_library_of_a_large_codec(zarr_format: int, tm
     values = np.arange(50_000).reshape(2, -1)
     xz.create_array(path, data=values, chunks=(1, 50_000 // 2), compressors=["zstd"], zarr_format=zarr_format)
     opening = f"import xzarr_backend as xz\narray = xz.open_array({str(path)!r})\nassert array.shape == (2, 25_000)\n"
-    assert "numcodecs" not in loaded_by(opening)
+    assert loaded_by(opening).isdisjoint({"numcodecs", "zstandard"})
     assert "numcodecs" in loaded_by(opening + "assert array[1, -1] == 49_999")  # or the check would see nothing
 
 

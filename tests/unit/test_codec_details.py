@@ -6,6 +6,7 @@ import bz2
 import gzip
 import struct
 import sys
+import threading
 import tracemalloc
 import zlib
 from typing import Any
@@ -124,6 +125,30 @@ def test_zstd_chunks_are_whole_and_nothing_more(nbytes: int) -> None:
                 assert tracemalloc.get_traced_memory()[1] < 2 * nbytes + 100_000
             finally:
                 tracemalloc.stop()
+
+
+@pytest.mark.parametrize("nbytes", [2000, 1 << 16, 300_000])
+def test_zstd_without_its_optional_library(nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `zstandard` is not installed, or installed and broken, numcodecs decodes everything."""
+    from xzarr_backend.codecs import zstd
+
+    raw = np.random.default_rng(1).integers(0, 9, nbytes, np.uint8).tobytes()
+    data = build("zstd", spec=BytesSpec(nbytes, 1)).encode(raw)
+    monkeypatch.setattr(zstd, "optional", lambda module: None)
+    monkeypatch.setattr(zstd, "_contexts", threading.local())
+    zstd._stated.cache_clear()
+    try:
+        for there in (True, False):
+            monkeypatch.setattr(zstd, "_has_zstandard", lambda there=there: there)
+            codec, memory = build("zstd", spec=BytesSpec(nbytes, 1)), np.zeros(nbytes, np.uint8)
+            assert [bytes(codec.decode(data)) for _ in range(2)] == [raw, raw]
+            if codec.decode_until is not None:
+                codec.decode_until(data, memory, 500)
+                assert memory[:500].tobytes() == raw[:500]
+            with pytest.raises(Exception):  # noqa: B017
+                codec.decode(data[:-3])
+    finally:
+        zstd._stated.cache_clear()
 
 
 def zstd_frames(nbytes: int) -> list[tuple[bytes, bytes]]:

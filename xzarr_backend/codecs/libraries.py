@@ -7,6 +7,7 @@ a bare `ImportError`; no setting of a library is changed.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from functools import cache
 from typing import Any
 
@@ -34,3 +35,11 @@ def optional(module: str) -> Any:
         return importlib.import_module(module)
     except Exception:  # whatever is wrong with it, the codec works without
         return None
+
+
+def installed(module: str) -> bool:
+    """Tell whether there is such a module, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

@@ -59,6 +59,9 @@ class Chain(NamedTuple):
     bytes: tuple[Named, ...]
 
 
+_USUAL = ([ARRAY_BYTES], [ARRAY_BYTES, BYTES_BYTES])
+
+
 def split_chain(codecs: Sequence[Named], allow: Collection[str] = ()) -> Chain:
     """Sort a chain into its three stages. ``allow`` names codecs that are refused otherwise (see `lookup`).
 
@@ -66,6 +69,8 @@ def split_chain(codecs: Sequence[Named], allow: Collection[str] = ()) -> Chain:
     stands before the serializer works on its output, which is what those writers did.
     """
     kinds = [lookup(codec.name, allow).kind for codec in codecs]
+    if kinds in _USUAL:
+        return Chain((), codecs[0], tuple(codecs[1:]))
     serializers = [place for place, kind in enumerate(kinds) if kind == ARRAY_BYTES]
     if len(serializers) > 1:
         names = " and ".join(repr(codecs[place].name) for place in serializers)

@@ -8,13 +8,13 @@ points (group ``xzarr_backend.codecs``), then the registry of numcodecs. Source:
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any, NamedTuple, cast
 
 from ..errors import MetadataError, UnsupportedError
 from .base import ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, EITHER, Factory, needs_package
+from .libraries import installed
 from .table import CODECS, FOREIGN, HINTS, MODULES, UNSAFE, Row
 
 ENTRY_POINTS = "xzarr_backend.codecs"
@@ -166,7 +166,4 @@ def available_codecs() -> list[str]:
 
 
 def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(MODULES.get(package, package)) is not None
-    except (ImportError, ValueError):
-        return False
+    return installed(MODULES.get(package, package))

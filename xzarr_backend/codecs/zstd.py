@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec
-from .libraries import optional, required
+from .libraries import installed, optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
 SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
@@ -45,41 +45,67 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
 
     if not spec.nbytes:
         return Codec(encode, lambda data: _decode_any(data, spec.nbytes), output)
-    fast = optional("zstandard")
     run = _decode_run(spec.nbytes) if spec.nbytes <= LARGEST_OF_RUN else None
-    if fast is None:
+    fast = _has_zstandard()
+    if not fast:
         _numcodecs()  # a library that is missing is reported when the codec is built
     elif spec.nbytes <= SMALL:
-        return Codec(encode, _decode_small(fast, spec.nbytes), output, decode_run=run)
-    decode, decode_into = _in_place(spec.nbytes, stated_size if fast is None else fast.frame_content_size)
-    until = None if fast is None else _decode_until(fast, decode_into)
+        return Codec(encode, _decode_small(spec.nbytes), output, decode_run=run)
+    decode, decode_into = _in_place(spec.nbytes)
+    until = _decode_until(decode_into) if fast else None
     return Codec(encode, decode, output, decode_into, decode_until=until, decode_run=run)
+
+
+# --- the libraries, which take a while to import: opening does without ----------------------------------------------
+
+
+@cache
+def _has_zstandard() -> bool:
+    return installed("zstandard")
 
 
 @cache
 def _numcodecs() -> Any:
-    """Return the module of numcodecs, which takes a while to import: opening, and reading small chunks, do without."""
+    """Return the module of numcodecs; small chunks are read without it."""
     return required("zstd", "numcodecs", "numcodecs.zstd")
 
 
-def _reused(fast: Any) -> Any:
+def _reused() -> tuple[Callable[[Buffer], int], Any, type[Exception]] | None:
+    """Return what this thread decodes small chunks with, and parts of chunks.
+
+    That is: what reads the size in a frame's header, the decompressor, and the error that it raises. None where
+    `zstandard` is installed, but does not load.
+    """
     try:
-        return _contexts.decompressor
+        found: tuple[Callable[[Buffer], int], Any, type[Exception]] | None = _contexts.reused
     except AttributeError:
-        _contexts.decompressor = fast.ZstdDecompressor()
-        return _contexts.decompressor
+        fast = optional("zstandard")
+        found = None if fast is None else (fast.frame_content_size, fast.ZstdDecompressor(), fast.ZstdError)
+        _contexts.reused = found
+    return found
 
 
-def _decode_small(fast: Any, expected: int) -> Callable[[Buffer], Any]:
-    stated, failure = fast.frame_content_size, fast.ZstdError
+@cache
+def _stated() -> Callable[[Buffer], int | None]:
+    """Return what reads the size in a frame's header: compiled code where there is some."""
+    fast = optional("zstandard")
+    return stated_size if fast is None else fast.frame_content_size
 
+
+# --- decoding --------------------------------------------------------------------------------------------------------
+
+
+def _decode_small(expected: int) -> Callable[[Buffer], Any]:
     def decode(data: Buffer) -> Any:
+        try:  # not through `_reused`: this runs for every small chunk
+            stated, decompressor, failure = _contexts.reused
+        except (AttributeError, TypeError):
+            reused = _reused()
+            if reused is None:
+                return _decode_any(data, expected)
+            stated, decompressor, failure = reused
         if stated(data) != expected:
             return _decode_any(data, expected)
-        try:  # not through `_reused`: this runs for every small chunk
-            decompressor = _contexts.decompressor
-        except AttributeError:
-            decompressor = _reused(fast)
         try:
             return decompressor.decompress(data, allow_extra_data=False)
         except failure:  # damaged, or more frames follow, which may be empty
@@ -88,19 +114,18 @@ def _decode_small(fast: Any, expected: int) -> Callable[[Buffer], Any]:
     return decode
 
 
-def _decode_until(fast: Any, decode_into: Callable[[Buffer, Bytes1D], None]) -> Callable[[Buffer, Bytes1D, int], None]:
-    stated = fast.frame_content_size
-
+def _decode_until(decode_into: Callable[[Buffer, Bytes1D], None]) -> Callable[[Buffer, Bytes1D, int], None]:
     def decode_until(data: Buffer, memory: Bytes1D, stop: int) -> None:
         # a frame with a checksum is decoded whole: only at its end can it tell that it is damaged
-        early = stated(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
-        if not early or _reused(fast).stream_reader(data).readinto(memory[:stop]) != stop:
+        early = _stated()(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
+        reused = _reused() if early else None
+        if reused is None or reused[1].stream_reader(data).readinto(memory[:stop]) != stop:
             decode_into(data, memory)
 
     return decode_until
 
 
-def _in_place(expected: int, stated: Callable[[Buffer], int | None]) -> tuple[Any, Callable[[Buffer, Bytes1D], None]]:
+def _in_place(expected: int) -> tuple[Any, Callable[[Buffer, Bytes1D], None]]:
     """Return decode and decode_into. Only memory of the chunk's size keeps numcodecs from decoding any more frames."""
 
     def decode(data: Buffer) -> Any:
@@ -110,7 +135,7 @@ def _in_place(expected: int, stated: Callable[[Buffer], int | None]) -> tuple[An
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
         # frames that are too long are refused by the library, but those that are too short are not
-        if stated(data) != out.nbytes:
+        if _stated()(data) != out.nbytes:
             _check_frames(data, out.nbytes)
         _numcodecs().decompress(data, out)
 

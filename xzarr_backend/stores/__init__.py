@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from ..errors import XzarrError
@@ -78,18 +79,22 @@ def _open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
 
 def open_path(url: str, read_only: bool, options: dict[str, Any]) -> Store:
     """Open a folder or a zip archive of the local file system, given by its path or a ``file://`` URL."""
-    path = re.sub(r"^(file|local)://", "", url)
+    path = re.sub(r"^(file|local)://", "", url) if "://" in url else url
     if options:
         raise XzarrError("storage_options are for URLs; a local path takes none", where=path)
     path = os.path.expanduser(path)
-    if os.path.isfile(path):
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):  # nothing there, or nothing that could be there
+        kind = 0
+    if S_ISREG(kind):
         if not path.lower().endswith(".zip") and not _is_zip(path):
             raise XzarrError(
                 "this is a file, neither a folder nor a zip archive",
                 where=path,
                 hint="give the folder that holds zarr.json, .zgroup or .zarray",
             )
-    elif os.path.isdir(path) or not path.lower().endswith(".zip"):
+    elif S_ISDIR(kind) or not path.lower().endswith(".zip"):
         from .local import LocalStore
 
         return LocalStore(path, read_only=read_only)

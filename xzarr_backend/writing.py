@@ -16,7 +16,7 @@ import numpy as np
 from .chunk_reading import expected_nbytes, too_large
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
-from .codecs.sharding import ABSENT, shard_parts
+from .codecs.sharding import ABSENT, Index, shard_parts
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
@@ -220,33 +220,38 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
     front = planned.front
     back = None if front is None else tuple(np.argsort(front))
 
-    def change(at: int, part: Part, chunks: list[Any]) -> None:
+    def change(part: Part, stored: Any) -> bytes | None:
         covered = part.whole or whole  # of a covered shard every inner chunk is covered too
         picked = _pick(values, part, inner)
         update = updater(inner, shape, part.inside, selection.points, picked, back, covered, keep_empty)
-        encoded = update(None if covered else chunks[at])
+        encoded = update(None if covered else stored)
         if isinstance(encoded, list):
             encoded = b"".join(encoded)
         # what is no object of its own may lie in memory that the next inner chunk uses
-        chunks[at] = encoded if encoded is None or isinstance(encoded, bytes) else bytes(encoded)
+        return encoded if encoded is None or isinstance(encoded, bytes) else bytes(encoded)
 
     def update(old: Any) -> Any:
-        chunks: list[Any] = [None] * grid.nchunks if old is None else _inner_chunks(shards, old)
+        data = None if old is None else memoryview(old).cast("B")
+        shard = None if data is None else (data, sharding.index_of(data))
+        changes: dict[int, Any] = {}
 
         def work(parts: Iterator[tuple[int, Part]]) -> None:
             for at, part in parts:
-                change(at, part, chunks)
+                changes[at] = change(part, _inner_chunk(shard, at))
 
         threads = threads_for(planned.nparts, inner.chunk_nbytes)
         parts = zip(planned.numbers(grid.counts), planned.parts(opened=inner.shards is None), strict=True)
         run(work, parts, planned.nparts, threads)
-        return None if all(chunk is None for chunk in chunks) else shard_parts(sharding, chunks)
+        written = shard_parts(sharding, changes, shard)
+        return written if len(written) > 1 else None  # an index alone
 
     return update
 
 
-def _inner_chunks(shards: Shards, shard: Any) -> list[Any]:
-    """Return the encoded inner chunks of a shard, as views of its bytes; None where there is none."""
-    view = memoryview(shard).cast("B")
-    entries = shards.sharding.index_of(view).tolist()
-    return [None if start == ABSENT else view[start : start + nbytes] for start, nbytes in entries]
+def _inner_chunk(shard: tuple[memoryview, Index] | None, at: int) -> memoryview | None:
+    """Return the encoded inner chunk of number ``at``, as a view of the shard; None where there is none."""
+    if shard is None:
+        return None
+    data, index = shard
+    start, nbytes = index[at].tolist()
+    return None if start == ABSENT else data[start : start + nbytes]

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
 from tests.strategies import INDEX_CODECS, basic_keys, cases, chains, compressors, regular, stored, v3_document
+from xzarr_backend.codecs.base import ChunkSpec
 from xzarr_backend.codecs.pipeline import compile_pipeline
+from xzarr_backend.codecs.sharding import ABSENT, parse_sharding, shard_parts
+from xzarr_backend.dtypes import as_dtype
 from xzarr_backend.formats.documents import format_json
 from xzarr_backend.stores import MemoryStore
 
@@ -156,6 +159,46 @@ def test_untouched_inner_chunks_keep_their_bytes() -> None:
     array[5] = 50
     assert array[0] == -1
     np.testing.assert_array_equal(array[1:], [1, 2, 3, 4, 50, 6, 7])
+
+
+@given(data=st.data())
+def test_a_changed_shard_holds_the_old_chunks_and_the_new(data: st.DataObject) -> None:
+    """Whatever the order of the old inner chunks, the bytes between them, and which of them are replaced or removed."""
+    location = data.draw(st.sampled_from(["start", "end"]))
+    configuration = {"chunk_shape": [2, 3], "codecs": [BYTES], "index_codecs": INDEX_CODECS, "index_location": location}
+    sharding = parse_sharding(configuration, ChunkSpec((6, 9), as_dtype("uint8"), np.uint8(0)))
+    chunks = st.one_of(st.none(), st.binary(max_size=5))
+    stored = {at: chunk for at in range(9) if (chunk := data.draw(chunks)) is not None}
+    index, body = np.full((9, 2), ABSENT, "u8"), bytearray(data.draw(st.binary(max_size=3)))
+    first = sharding.index_nbytes if location == "start" else 0
+    for at in data.draw(st.permutations(sorted(stored))):
+        index[at] = first + len(body), len(stored[at])
+        body += stored[at] + data.draw(st.sampled_from([b"", b"", b"dead"]))
+    if stored and data.draw(st.booleans()):  # two entries may point at the same bytes
+        same = data.draw(st.sampled_from(sorted(stored)))
+        index[0], stored[0] = index[same], stored[same]
+    encoded = bytes(sharding.index_pipeline.encode(index.reshape(3, 3, 2)))
+    shard = memoryview(encoded + body if location == "start" else body + encoded)
+    changes = data.draw(st.dictionaries(st.integers(0, 8), chunks))
+    expected = {**stored, **changes}
+    written = memoryview(b"".join(shard_parts(sharding, changes, (shard, sharding.index_of(shard)))))
+    found = {
+        at: bytes(written[start : start + nbytes])
+        for at, (start, nbytes) in enumerate(sharding.index_of(written).tolist())
+        if start != ABSENT
+    }
+    assert found == {at: chunk for at, chunk in expected.items() if chunk is not None}
+    assert len(written) == sharding.index_nbytes + sum(map(len, found.values())), "nothing dead is kept"
+
+
+def test_changing_one_chunk_copies_the_others_at_once() -> None:
+    """The neighbours of a changed inner chunk are two parts of the new shard, however many they are."""
+    configuration = {"chunk_shape": [1], "codecs": [BYTES], "index_codecs": INDEX_CODECS}
+    sharding = parse_sharding(configuration, ChunkSpec((100,), as_dtype("uint8"), np.uint8(0)))
+    shard = memoryview(b"".join(shard_parts(sharding, {at: bytes([at]) for at in range(100)})))
+    parts = shard_parts(sharding, {40: b"new"}, (shard, sharding.index_of(shard)))
+    assert [bytes(part) for part in parts[:3]] == [bytes(range(40)), bytes(range(41, 100)), b"new"]
+    assert len(parts) == 4
 
 
 def test_pipelines_of_parts_and_wholes_agree_on_byte_order() -> None:

@@ -166,17 +166,53 @@ def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Code
 
     def encode(array: Any) -> bytes:
         chunks = (array[sharding.grid.chunk_of(coords)] for coords in places())
-        return b"".join(shard_parts(sharding, [None if is_empty(c, fill) else inner.encode(c) for c in chunks]))
+        stored = {at: inner.encode(chunk) for at, chunk in enumerate(chunks) if not is_empty(chunk, fill)}
+        return b"".join(shard_parts(sharding, stored))
 
     return Codec(encode, decode, BytesSpec(None, spec.dtype.itemsize or 1))
 
 
-def shard_parts(sharding: Sharding, chunks: Sequence[Buffer | None]) -> list[Buffer]:
-    """Return what, joined, is the shard of the encoded inner ``chunks`` (C order of the grid; None where none is)."""
-    lengths = np.asarray([0 if chunk is None else memoryview(chunk).nbytes for chunk in chunks], "u8")
-    first = sharding.index_nbytes if sharding.index_at_start else 0
-    index = np.stack([np.cumsum(lengths) - lengths + np.uint64(first), lengths], axis=1)
-    index[[chunk is None for chunk in chunks]] = ABSENT
-    stored = [chunk for chunk in chunks if chunk is not None]
+def shard_parts(
+    sharding: Sharding, changes: Mapping[int, Buffer | None], old: tuple[memoryview, Index] | None = None
+) -> list[Buffer]:
+    """Return what, joined, is a shard: a part for its index, and others where it holds inner chunks.
+
+    ``changes``: encoded inner chunks by their number in C order of the grid, None for those that are not to be stored.
+    The others are taken from the bytes and the index of the ``old`` shard, neighbours as one part (row
+    ``region_inner`` of the benchmark), and come first; bytes that no entry of the index points at are left out.
+    """
+    index = np.full((sharding.grid.nchunks, 2), ABSENT, "u8")
+    at = sharding.index_nbytes if sharding.index_at_start else 0
+    parts: list[Buffer] = []
+    if old is not None:
+        data, entries = old
+        kept = entries[:, 0] != ABSENT
+        kept[list(changes)] = False
+        parts, at = _keep(data, entries, np.flatnonzero(kept), index, at)
+    for number, chunk in sorted(changes.items()):
+        if chunk is not None:
+            nbytes = memoryview(chunk).nbytes
+            index[number] = at, nbytes
+            parts.append(chunk)
+            at += nbytes
     encoded = sharding.index_pipeline.encode(index.reshape(*sharding.grid.counts, 2))
-    return [encoded, *stored] if sharding.index_at_start else [*stored, encoded]
+    return [encoded, *parts] if sharding.index_at_start else [*parts, encoded]
+
+
+def _keep(
+    data: memoryview, entries: Index, numbers: npt.NDArray[np.int64], index: Index, at: int
+) -> tuple[list[Buffer], int]:
+    """Note in ``index`` where the inner chunks of ``numbers`` lie from ``at`` on; return their bytes, and the end."""
+    if not len(numbers):
+        return [], at
+    numbers = numbers[np.argsort(entries[numbers, 0], kind="stable")]
+    start, nbytes = entries[numbers].T.astype(np.int64)  # checked to lie within the shard
+    stop = start + nbytes
+    first = np.flatnonzero(np.concatenate([[True], start[1:] != stop[:-1]]))  # of neighbours without a gap
+    last = np.append(first[1:], len(numbers)) - 1
+    lengths = stop[last] - start[first]
+    moved = at + np.cumsum(lengths) - lengths
+    index[numbers, 0] = start + np.repeat(moved - start[first], last - first + 1)
+    index[numbers, 1] = nbytes
+    parts: list[Buffer] = [data[i:j] for i, j in zip(start[first].tolist(), stop[last].tolist(), strict=True)]
+    return parts, at + int(lengths.sum())

@@ -89,6 +89,8 @@ def write_all(descriptor: int, views: Sequence[memoryview]) -> None:
     for start in range(0, len(views), MOST_AT_ONCE):
         batch = views[start : start + MOST_AT_ONCE]
         written = os.writev(descriptor, batch)
+        if written == sum(map(len, batch)):
+            continue
         for view in batch:
             done, written = min(written, len(view)), max(written - len(view), 0)
             while done < len(view):  # a full disk, a signal, more than the system takes at once

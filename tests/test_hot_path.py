@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sharded zstd": {**V3, "compressors": ZSTD, "shards": (SIDE * IN_SHARD, SIDE, SIDE)},
 }
 OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
+OF_A_RUN = 4, 2  # where many chunks are decoded with one call
 
 
 def values(count: int) -> Any:
@@ -99,13 +100,14 @@ READS: dict[str, Callable[[xz.Array], object]] = {
 @pytest.mark.parametrize("way", READS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_calls_per_chunk(kind: str, way: str, tmp_path: Path, record_property: Any) -> None:
-    """A chunk costs at most 8 calls of our own functions and 12 of others."""
+    """A chunk costs at most 8 calls of our own functions and 12 of others; one among many in a shard, 4 and 2."""
     own, other = slopes(tmp_path, kind, READS[way])
+    most_own, most_other = OF_A_RUN if kind == "sharded zstd" else (OWN_CALLS, OTHER_CALLS)
     record_property("own calls per chunk", own)
     record_property("other calls per chunk", other)
     print(f"{kind}, {way}: {own:g} own calls per chunk, {other:g} others")
-    assert own <= OWN_CALLS
-    assert other <= OTHER_CALLS
+    assert own <= most_own
+    assert other <= most_other
 
 
 def test_slopes_do_not_grow(tmp_path: Path) -> None:

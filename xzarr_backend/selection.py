@@ -311,6 +311,8 @@ def parse_blocks(key: Any, grid: Any) -> Selection:
 def split_fields(key: Any) -> tuple[Any, Any]:
     """Return (key without field names, the field name, list of names, or None), as in ``a["x", 0:3]``."""
     items = _as_items(key)
+    if _PLAIN.issuperset(map(type, items)):
+        return key, None
     if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
         return Ellipsis, key
     names = [item for item in items if isinstance(item, str)]

@@ -329,6 +329,32 @@ def test_whole_shards_are_one_request() -> None:
     assert store.count() == 2
 
 
+class _Remote(CountingStore):
+    """A store that is asked for many objects at once."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self.concurrent = True
+
+
+def test_shards_of_a_remote_store_come_in_waves() -> None:
+    """Whole shards are fetched at once; parts of many shards with one wave for indexes, and one for what they say."""
+    inner = MemoryStore()
+    kind = {**KINDS["sharded zstd"], "shards": (4 * SIDE, SIDE, SIDE)}
+    xz.create_array(inner, data=values(32), chunks=(SIDE,) * 3, **kind)
+    inner.delete("c/3/0/0")
+    expected = values(32)
+    expected[12 * SIDE : 16 * SIDE] = 0
+    store = _Remote(inner)
+    array = xz.open_array(store)
+    store.waves.clear()
+    np.testing.assert_array_equal(array[...], expected)
+    assert store.waves in ([8], [8, 1])  # the missing one may be asked for its index
+    store.waves.clear()
+    np.testing.assert_array_equal(array[:: 4 * SIDE], expected[:: 4 * SIDE])
+    assert len(store.waves) == 2
+
+
 def test_opening_reads_no_chunks(tmp_path: Path) -> None:
     """Facts about an array come from its metadata."""
     make(tmp_path, "sharded zstd", 8)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .codecs.pipeline import Pipeline
 from .decoding import decoder_for
 from .errors import ChunkError, SelectionError, XzarrError
-from .executor import run, threads_for
+from .executor import LEAST_BYTES_PER_ITEM, run, threads_for
 from .index_cache import IndexCache
 from .layout import Layout
 from .memory import PREFILLED_NBYTES, encoded_buffer, new_array
@@ -25,6 +25,10 @@ from .stores.base import Request, Store
 # How much is fetched at once from a store where many requests at once are cheaper: decoded bytes, and requests.
 WINDOW_NBYTES = 128 * 2**20
 WINDOW_REQUESTS = 512
+
+# Small chunks are fetched and decoded in turns: how many bytes at a time, what a chunk counts beside its bytes, and how
+# many chunks are worth it.
+TURN_NBYTES, PART_NBYTES, LEAST_TURN = 1 << 20, 256, 8
 
 
 class Source(NamedTuple):
@@ -92,7 +96,9 @@ def read_chunks(source: Source, planned: Plan, target: Target) -> None:
     nbytes_each = target.array.nbytes // planned.nparts if layout.pipeline.raw else layout.chunk_nbytes
     threads = 1 if layout.pipeline.nbytes is None else threads_for(planned.nparts, nbytes_each)
     if not store.concurrent:
-        run(_fetching(source, planned, target), planned.parts(), planned.nparts, threads)
+        small = threads == 1 and planned.nparts >= LEAST_TURN and layout.chunk_nbytes < LEAST_BYTES_PER_ITEM
+        way = _in_turns if small and not layout.pipeline.raw else _fetching
+        run(way(source, planned, target), planned.parts(), planned.nparts, threads)
         return
     parts = planned.parts()
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1)))
@@ -136,6 +142,32 @@ def _fetching(source: Source, planned: Plan, target: Target) -> Callable[[Iterat
                     target.miss(part[2], lambda name=name: repr(name))
             except Exception as error:
                 raise chunk_error(error, source, part[0], name) from error
+
+    return work
+
+
+def _in_turns(source: Source, planned: Plan, target: Target) -> Callable[[Iterator[Part]], None]:
+    """Return the loop for many small chunks, on one thread: it fetches some of them, then decodes and places those.
+
+    What it runs stays in the processor's caches for longer (row ``small_all`` of the benchmark).
+    """
+    store, key, place = source.store, source.layout.key, _placing(source, planned, target)
+
+    def work(parts: Iterator[Part]) -> None:
+        turn: list[tuple[Any, Part]] = []
+        left = TURN_NBYTES
+        for part in parts:
+            name = key(part[0])
+            try:
+                raw = store.get(name)
+            except Exception as error:
+                raise chunk_error(error, source, part[0], name) from error
+            turn.append((raw, part))
+            left -= PART_NBYTES if raw is None else PART_NBYTES + len(raw)
+            if left < 0:
+                place(iter(turn))
+                turn, left = [], TURN_NBYTES
+        place(iter(turn))
 
     return work
 

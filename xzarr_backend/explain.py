@@ -1,6 +1,6 @@
 """What reading a selection would fetch: which stored objects, which ranges of them, how many bytes.
 
-Imports array for types only, plan, shard_reading (its rules) and the rows below. Invariant: nothing is asked of the
+Imports array for types only, plan, shard_fetching (its rules) and the rows below. Invariant: nothing is asked of the
 store but sizes and the indexes of shards; no chunk is fetched or decoded.
 """
 
@@ -18,7 +18,7 @@ from .display_text import bytes_text, plain, shape_text
 from .layout import Layout, Shards
 from .plan import Part, permute, plan, within
 from .selection import Selection, parse_basic, split_fields
-from .shard_reading import WHOLE_SHARE
+from .shard_fetching import WHOLE_SHARE
 from .stores.base import ByteRange
 
 if TYPE_CHECKING:

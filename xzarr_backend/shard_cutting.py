@@ -44,25 +44,27 @@ class Cut(NamedTuple):
 class Cutter:
     """Cuts the shards of one read.
 
-    ``points`` are the dimensions of a pointwise selection, ``count`` is the number of shards, and ``threads`` that of
-    the threads that share them.
+    ``count`` is the number of shards, ``threads`` that of the threads that share them.
     """
 
-    def __init__(self, points: tuple[int, ...], count: int, threads: int) -> None:
-        self.points, self._count, self._threads = points, count, threads
+    def __init__(self, count: int, threads: int) -> None:
+        self._count, self._threads = count, threads
         self._known: dict[Hashable, Cut] = {}
 
-    def cut(self, layout: Layout, coords: tuple[int, ...], inside: Sequence[Any]) -> Cut:
-        """Return what the pieces ``inside`` the shard at ``coords`` of ``layout`` need."""
+    def cut(self, layout: Layout, coords: tuple[int, ...], inside: Sequence[Any], points: tuple[int, ...]) -> Cut:
+        """Return what the pieces ``inside`` the shard at ``coords`` of ``layout`` need.
+
+        ``points`` are the dimensions of the shard that a pointwise selection takes together.
+        """
         shards = layout.shards if layout.regular else layout.shards_for(layout.grid.chunk_shape(coords))
         assert shards is not None
         sliced = _SLICE.issuperset(map(type, inside))
         if not sliced or self._count == 1:
-            return self._new(shards, inside, sliced)
+            return self._new(shards, inside, points, sliced)
         key = (id(shards), *[(piece.start, piece.stop, piece.step) for piece in inside])
         cut = self._known.get(key)
         if cut is None:
-            cut = self._new(shards, inside, sliced)
+            cut = self._new(shards, inside, points, sliced)
             if len(self._known) < MOST_KEPT:
                 self._known[key] = cut
         return cut
@@ -73,14 +75,14 @@ class Cutter:
         threads = thread_budget() if self._count == 1 else self._threads
         return 1 if threads == 1 else -(-TASKS_EACH * threads // self._count)
 
-    def _new(self, shards: Shards, inside: Sequence[Any], sliced: bool) -> Cut:
-        selection, turn = within(inside, self.points), None
+    def _new(self, shards: Shards, inside: Sequence[Any], points: tuple[int, ...], sliced: bool) -> Cut:
+        selection, turn = within(inside, points), None
         shape, grid, inner = selection.planned_shape, shards.sharding.grid, shards.inner
         if shards.order is not None:
             selection, turn = permute(selection, shards.order)
         planned = plan(selection, grid)
         count = planned.nparts
-        everything = count == grid.nchunks and not self.points and not planned.meshes
+        everything = count == grid.nchunks and not points and not planned.meshes
         numbers = None if everything else np.array(planned.numbers(grid.counts), np.intp)
         pipeline = inner.pipeline
         runs = None

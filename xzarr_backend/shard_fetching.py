@@ -20,6 +20,7 @@ from .plan import Part
 from .shard_cutting import Cut
 from .stores.base import ByteRange, Request
 
+WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
 GAP_NBYTES = 64 * 1024  # ranges closer than this are fetched as one: a request costs more than the bytes between
 
 
@@ -63,23 +64,43 @@ class ShardChanged(Exception):
     """The object ``args[0]`` was replaced between two requests."""
 
 
-def fetch_whole(source: Source, layout: Layout, blob: Blob, keep: bool) -> Blob:
-    """Return ``blob`` with its data, or as it is when there is no such shard.
+def fetch_whole(source: Source, layout: Layout, shards: Sequence[Shard], keep: bool) -> list[Shard]:
+    """Return ``shards``; those of which most is needed, and which exist, with their data.
 
     Unless the data are to ``keep``, they lie in memory that the next shard on this thread is fetched into.
     """
+    found = list(shards)
+    wanted = [at for at, shard in enumerate(shards) if shard.blob.data is None and shard.cut.share >= WHOLE_SHARE]
+    if not wanted:
+        return found
+    if source.store.concurrent:
+        blobs = [shards[at].blob for at in wanted]
+        answers = fetch_many(source, [Request(blob.key, _range_of(blob)) for blob in blobs])
+    else:
+        answers = [_fetch_one(source, layout, shards[at].blob, keep) for at in wanted]
+    for at, data in zip(wanted, answers, strict=True):
+        if data is not None:
+            shard = shards[at]
+            found[at] = shard._replace(blob=shard.blob._replace(data=memoryview(data).cast("B")))
+    return found
+
+
+def _range_of(blob: Blob) -> ByteRange | None:
+    return None if blob.nbytes is None else ByteRange(blob.start, blob.nbytes)
+
+
+def _fetch_one(source: Source, layout: Layout, blob: Blob, keep: bool) -> Any:
+    wanted = _range_of(blob)
     try:
-        if blob.nbytes is None:
-            nested = layout.shards is not None and layout.shards.inner.shards is not None
-            buffer = None if nested or keep else encoded_buffer(expected_nbytes(layout.pipeline))
-            data = source.store.get(blob.key, None, buffer)
-        else:
-            data = _get_ranges(source, blob.key, [ByteRange(blob.start, blob.nbytes)], blob.stamp)[1][0]
+        if wanted is not None:
+            return _get_ranges(source, blob.key, [wanted], blob.stamp)[1][0]
+        nested = layout.shards is not None and layout.shards.inner.shards is not None
+        buffer = None if nested or keep else encoded_buffer(expected_nbytes(layout.pipeline))
+        return source.store.get(blob.key, None, buffer)
     except ShardChanged:
         raise
     except Exception as error:
         raise chunk_error(error, source, blob.coords, blob.key) from error
-    return blob if data is None else blob._replace(data=memoryview(data).cast("B"))
 
 
 def _get_ranges(source: Source, key: str, ranges: Sequence[ByteRange], stamp: Hashable) -> tuple[Hashable, list[Any]]:

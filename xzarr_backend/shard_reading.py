@@ -35,7 +35,6 @@ from .shard_fetching import (
     slices,
 )
 
-WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
 TRIES = 5  # how often a shard that changes while it is read is read again
 
 
@@ -51,12 +50,12 @@ def read_shards(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from shards, fetching no more of them than the plan needs."""
     layout, count = source.layout, planned.nparts
     threads = threads_for(count, layout.chunk_nbytes)
-    reading = Reading(source, Cutter(planned.points, count, threads), threads > 1)
+    reading = Reading(source, Cutter(count, threads), threads > 1)
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1))) if source.store.concurrent else 1
 
     def fetch(parts: Sequence[Part]) -> Sequence[Task]:
         blobs = [(Blob(layout.key(part.coords), part.coords), part) for part in parts]
-        return _fetch_window(reading, layout, blobs, target)
+        return _fetch_window(reading, layout, blobs, planned.points, target)
 
     parts = planned.parts(opened=False)
     if count == 1:  # nothing to fetch ahead of: the threads share the tasks of the one shard
@@ -76,12 +75,12 @@ def _call_all(tasks: Iterable[Task]) -> None:
 
 
 def _fetch_window(
-    reading: Reading, layout: Layout, parts: Sequence[tuple[Blob, Part]], target: Target
+    reading: Reading, layout: Layout, parts: Sequence[tuple[Blob, Part]], points: tuple[int, ...], target: Target
 ) -> Sequence[Task]:
     """Fetch what is needed of the shards of ``parts``, again where one of them changed meanwhile; return what to do."""
     for _ in range(TRIES):
         try:
-            return _fetch_parts(reading, layout, parts, target)
+            return _fetch_parts(reading, layout, parts, points, target)
         except ShardChanged as changed:
             key = changed.args[0]
             reading.source.indexes.drop(key)
@@ -93,13 +92,12 @@ def _fetch_window(
 
 
 def _fetch_parts(
-    reading: Reading, layout: Layout, parts: Sequence[tuple[Blob, Part]], target: Target
+    reading: Reading, layout: Layout, parts: Sequence[tuple[Blob, Part]], points: tuple[int, ...], target: Target
 ) -> Sequence[Task]:
     """Fetch what is needed of shards of one level, and return the tasks that decode it into ``target``."""
-    source, points = reading.source, reading.cutter.points
-    shards, copies = [], []
+    source, shards, copies = reading.source, [], []
     for blob, (_, inside, place, _) in parts:
-        cut = reading.cutter.cut(layout, blob.coords, inside)
+        cut = reading.cutter.cut(layout, blob.coords, inside, points)
         # through memory of its own where the place is no view of the result
         if cut.sliced or all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
             goal = target.part(target.array[place])
@@ -108,10 +106,8 @@ def _fetch_parts(
             copies.append((place if points else open_mesh(place), goal))
         if cut.turn is not None:
             goal = goal.part(goal.array.transpose(cut.turn))
-        if blob.data is None and cut.share >= WHOLE_SHARE:
-            blob = fetch_whole(source, layout, blob, keep=reading.ahead)
         shards.append(Shard(blob, cut, goal))
-    tasks = _fetch_shards(reading, layout, shards)
+    tasks = _fetch_shards(reading, layout, fetch_whole(source, layout, shards, keep=reading.ahead or len(shards) > 1))
     if not copies:
         return tasks
 
@@ -172,7 +168,8 @@ def _fetch_nested(reading: Reading, found: Found) -> Sequence[Task]:
     ]
     if parts is None:
         parts = list(cut.planned.parts(opened=False))
-    return _fetch_parts(reading, cut.shards.inner, list(zip(blobs, parts, strict=True)), shard.target)
+    inner, points = cut.shards.inner, cut.planned.points  # which the order of the shard's dimensions may have moved
+    return _fetch_parts(reading, inner, list(zip(blobs, parts, strict=True)), points, shard.target)
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

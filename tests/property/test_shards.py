@@ -144,6 +144,23 @@ def test_missing_inner_chunks_read_as_fill() -> None:
         xz.open_array(store, missing="raise")[1:4]
 
 
+@pytest.mark.parametrize("key", [((0, 3, 5), (1, 0, 2)), ((2, 2), (1, 2))])
+def test_points_through_transposed_nested_shards(key: Any) -> None:
+    """The dimensions that points are taken along may be others within a shard than in the array."""
+    values = np.arange(1, 6 * 4 * 4 + 1, dtype="i4").reshape(6, 4, 4)
+    nested = shard_codec((2, 4, 2), [shard_codec((1, 2, 1), [BYTES, ZSTD])])
+    transpose = {"name": "transpose", "configuration": {"order": [2, 0, 1]}}
+    store = MemoryStore()
+    document = v3_document((6, 4, 4), np.dtype("i4"), 0, regular((4, 4, 4)), [transpose, nested])
+    store.set("zarr.json", format_json(document))
+    xz.open_array(store, mode="r+")[...] = values
+    array = xz.open_array(store)
+    np.testing.assert_array_equal(array[...], values)
+    rows, columns = map(list, key)
+    np.testing.assert_array_equal(array.vindex[rows, columns], values[rows, columns])
+    np.testing.assert_array_equal(array.vindex[:, columns, columns], values[:, columns, columns].T)
+
+
 def test_untouched_inner_chunks_keep_their_bytes() -> None:
     """Writing a part of a shard copies the other inner chunks as they are, even what cannot be decoded."""
     store = MemoryStore()

@@ -7,6 +7,7 @@ early does so only where nothing behind the piece could tell that the chunk is d
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ LEAST_PARTIAL = 1 << 17  # bytes of a decoded chunk: below, leaving out a part o
 PART_OF_CHUNK = 0.8  # the share of a chunk above which it is decoded whole
 MOST_RANGED = 0.5  # the share of a raw chunk above which it is read whole
 RANGE_COST = 8 * 1024  # bytes that are read in the time that one more range takes
+KEPT = 4096  # of so many elements of variable length one is kept: Python takes memory for some 10,000 at a time
 
 
 class Decoder:
@@ -50,7 +52,8 @@ class Decoder:
 
     def __init__(self, pipeline: Pipeline, out: Any) -> None:
         self.pipeline, self.out = pipeline, out
-        self.decode, self.decode_into = pipeline.decode, pipeline.decode_into
+        self.decode = pipeline.decode if pipeline.nbytes is not None else _keeping_memory(pipeline.decode)
+        self.decode_into = pipeline.decode_into
         self.large = pipeline.nbytes is not None and pipeline.nbytes >= LEAST_PARTIAL
         self.decode_until = pipeline.decode_until if self.large else None
         order = pipeline.order
@@ -198,6 +201,23 @@ class RawDecoder(Decoder):
 def decoder_for(pipeline: Pipeline, out: Any, *, fetches: bool) -> Decoder:
     """Return a decoder into ``out``; ``fetches``: it fetches the chunks itself (`Decoder.read`)."""
     return RawDecoder(pipeline, out) if pipeline.raw and fetches else Decoder(pipeline, out)
+
+
+def _keeping_memory(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return ``decode``, which makes an object of every element, with some of them alive until the next chunk.
+
+    Else Python would give the memory of all back to the system and ask for it again, chunk by chunk (row ``strings``
+    of the benchmark).
+    """
+    kept: Any = None
+
+    def decode_and_keep(raw: Any) -> Any:
+        nonlocal kept
+        chunk = decode(raw)
+        kept = chunk.reshape(-1)[::KEPT].copy()
+        return chunk
+
+    return decode_and_keep
 
 
 def _outermost(inside: Any, chunk: Any) -> tuple[int, int, int] | None:

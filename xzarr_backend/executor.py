@@ -10,10 +10,8 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 Task = Callable[[], None]
@@ -134,11 +132,9 @@ class _Ahead(Generic[T]):
     def __init__(
         self, fetch: Callable[[T], Iterable[Task]], items: Iterator[T], helpers: int, patience: float | None
     ) -> None:
-        from queue import Empty, SimpleQueue
-
         self._fetch, self._items, self._helpers = fetch, _SharedBatches(items, 1), helpers
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        self._empty, self._stopped, self._patience = Empty, False, patience
+        self._stopped, self._patience = False, patience
 
     def lead(self) -> None:
         """Fetch all items; run tasks while enough of them wait, and at the end."""
@@ -165,7 +161,7 @@ class _Ahead(Generic[T]):
             while True:
                 try:
                     task = self._tasks.get(timeout=patience)
-                except self._empty:
+                except Empty:
                     item = next(self._items, None)
                     if item is None:
                         patience = None  # what is to come was fetched by others
@@ -185,7 +181,7 @@ class _Ahead(Generic[T]):
     def _run_one(self) -> bool:
         try:
             task = self._tasks.get_nowait()
-        except self._empty:
+        except Empty:
             return False
         if task is not None and not self._stopped:
             task()
@@ -243,17 +239,13 @@ class _Helpers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: SimpleQueue[_Call] | None = None
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
         self._started = self._idle = 0
 
     def start(self, work: Task) -> _Call | None:
         """Hand ``work`` to a thread; return None where there is none, and the system gives us no other."""
         call = _Call(work)
         with self._lock:
-            if self._calls is None:
-                from queue import SimpleQueue
-
-                self._calls = SimpleQueue()
             if self._idle:
                 self._idle -= 1
             elif self._started < _cores():
@@ -268,7 +260,6 @@ class _Helpers:
         return call
 
     def _serve(self) -> None:
-        assert self._calls is not None
         while True:
             self._calls.get().run()
             with self._lock:

@@ -1,13 +1,17 @@
 """One measurement in one process: import, set up, call once by the clock, read the peak of memory, check.
 
 Imports case, rows, bounds, systems. Invariant: nothing but ``Case.call`` is timed, and the peak is read before the
-result is checked.
+result is checked. A virtual machine gives free memory back to its host within seconds, and huge pages of it come again
+twenty times as slowly: without more, whoever runs right after a process that needed as much has it easy. So another
+process fills memory and gives it back before the clock starts.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import resource
+import sys
 import time
 import warnings
 from typing import Any
@@ -17,6 +21,15 @@ from .case import Case, Data, Measured, Row
 from .systems import SYSTEMS
 
 MEGABYTE = 1024  # ru_maxrss counts kilobytes on Linux
+
+FILL_MEMORY = """
+import mmap, sys
+memory = mmap.mmap(-1, int(sys.argv[1]), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+if hasattr(mmap, "MADV_HUGEPAGE"):  # as NumPy asks for them
+    memory.madvise(mmap.MADV_HUGEPAGE)
+for page in range(0, len(memory), mmap.PAGESIZE):
+    memory[page] = 1
+"""
 
 
 def peak(workers: bool = False) -> float:
@@ -37,7 +50,15 @@ def measure(row: Row, contestant: str, data: Data) -> dict[str, Any]:
             importlib.import_module(module)
         imported = peak()
         case = BOUNDS[contestant](data) if bound else _set_up(row, contestant, data)
+        if not row.workers:  # whose memory is that of children
+            warm_memory(data.scale.warmed)
         return _run(case, row, imported)
+
+
+def warm_memory(nbytes: int) -> None:
+    """Fill ``nbytes`` of memory in a process that ends at once."""
+    arguments = [sys.executable, "-I", "-S", "-c", FILL_MEMORY, str(nbytes)]
+    os.waitpid(os.posix_spawn(sys.executable, arguments, os.environ), 0)
 
 
 def _set_up(row: Row, contestant: str, data: Data) -> Case:

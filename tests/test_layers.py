@@ -19,6 +19,7 @@ ROOT = Path(xzarr_backend.__file__).parent
 ROWS: tuple[dict[str, str], ...] = (
     {
         "errors": "",
+        "memory": "",
         "spec": "",
         "numpy_types": "errors spec",
         "fill_values": "errors spec",
@@ -47,17 +48,14 @@ ROWS: tuple[dict[str, str], ...] = (
     {
         "executor": "",
         "index_cache": "",
-        "memory": "",
-        "decoding": "memory",
-        "chunk_reading": "decoding memory executor index_cache",
-        "run_decoding": "memory executor",
-        "shard_cutting": "executor run_decoding memory",
-        "shard_fetching": "chunk_reading shard_cutting memory executor index_cache",
-        "shard_reading": (
-            "shard_fetching shard_cutting run_decoding chunk_reading decoding memory executor index_cache"
-        ),
+        "decoding": "",
+        "chunk_reading": "decoding executor index_cache",
+        "run_decoding": "executor",
+        "shard_cutting": "executor run_decoding",
+        "shard_fetching": "chunk_reading shard_cutting executor index_cache",
+        "shard_reading": ("shard_fetching shard_cutting run_decoding chunk_reading decoding executor index_cache"),
         "reading": "shard_reading shard_fetching chunk_reading executor index_cache",
-        "writing": "reading shard_reading shard_fetching chunk_reading memory executor",
+        "writing": "reading shard_reading shard_fetching chunk_reading executor",
     },
     {
         "options": "",

@@ -1,6 +1,6 @@
 """Decoding chunks to their places in the result.
 
-Imports memory and the rows below. Invariant: what is placed is what the whole chunk decodes to; a decoder that may stop
+Imports the rows below. Invariant: what is placed is what the whole chunk decodes to; a decoder that may stop
 early does so only where nothing behind the piece could tell that the chunk is damaged.
 """
 

@@ -1,6 +1,6 @@
 """Decoding many small chunks with one call of their codec, and placing them with one copy.
 
-Imports memory and the rows below. Invariant: what is placed is what decoding the chunks one by one would
+Imports the rows below. Invariant: what is placed is what decoding the chunks one by one would
 place; whatever speaks against a run (a damaged chunk too) is told, and left to those who decode one by one.
 Rows ``plane_shard`` and ``column_shard`` of the benchmark: between two calls of a codec Python runs, on one core at a
 time, and waiting for the interpreter leaves the other core idle.

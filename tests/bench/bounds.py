@@ -189,16 +189,19 @@ def xarray_floor(make: Callable[[int], Any]) -> BoundSetup:
             lazy = indexing.LazilyIndexedArray(Lazy(variable.values))
             return xr.Variable(variable.dims, lazy, {**variable.attrs, **mask})
 
-        known = {name: array.variable for name, array in make(data.scale.variables).data_vars.items()}
+        known = {
+            count: {name: array.variable for name, array in make(count).data_vars.items()}
+            for count in (1, data.scale.variables)
+        }
 
         class Entrypoint(BackendEntrypoint):
             def open_dataset(self, filename_or_obj: Any, *, drop_variables: Any = None) -> Any:
-                variables = {name: stored(variable) for name, variable in known.items()}
+                variables = {name: stored(variable) for name, variable in known[filename_or_obj].items()}
                 variables, attributes, _names = xr.conventions.decode_cf_variables(variables, {})
                 return xr.Dataset(variables, attrs=attributes)
 
-        xr.open_dataset("nowhere", engine=Entrypoint)
-        return Case(lambda: len(xr.open_dataset("nowhere", engine=Entrypoint)), repeat=3)
+        xr.open_dataset(1, engine=Entrypoint).close()  # another one, as the systems open before the clock starts
+        return Case(lambda: len(xr.open_dataset(data.scale.variables, engine=Entrypoint)))
 
     return setup
 

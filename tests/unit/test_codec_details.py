@@ -549,6 +549,16 @@ def test_counts_and_lengths_are_not_believed(name: str, data: bytes) -> None:
         build(name, {"dtype": "u1"}, spec).decode(data)
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("vlen-utf8", "string"), ("vlen-bytes", "bytes")])
+def test_elements_are_their_own_and_an_empty_chunk_holds_none(name: str, dtype: str) -> None:
+    """What one chunk decoded to stays when the next one is decoded in the same memory; no bytes are no elements."""
+    codec = build(name, {}, ChunkSpec((2,), parse_dtype_v3(dtype), ""))
+    values = ["a", "bc", "xy", "z"] if dtype == "string" else [b"a", b"bc", b"xy", b"z"]
+    encoded = [codec.encode(np.array(pair, object)) for pair in (values[:2], values[2:])]
+    assert [element for chunk in [codec.decode(raw) for raw in encoded] for element in chunk] == values
+    assert build(name, {}, ChunkSpec((0,), parse_dtype_v3(dtype), "")).decode(b"").tolist() == []
+
+
 def test_vlen_array_keeps_arrays() -> None:
     """Arrays of one length, of different lengths, and missing ones all come back as elements."""
     codec = build("numcodecs.vlen-array", {"dtype": "<i2"}, ChunkSpec((3,), parse_dtype_v3("string"), ""))

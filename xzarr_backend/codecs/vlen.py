@@ -1,6 +1,6 @@
 """The codecs of elements that vary in length: ``vlen-utf8``, ``vlen-bytes``, ``vlen-array``.
 
-Imports base, libraries, sizes, errors and NumPy. Invariant: the count and every length are checked against the chunk
+Imports base, libraries, sizes, memory and NumPy. Invariant: the count and every length are checked against the chunk
 and the data before they are used. A chunk is ``u32 count, count x (u32 nbytes, bytes)``, little-endian.
 Source: zarr-extensions, "vlen-utf8" and "vlen-bytes"; numcodecs.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ChunkError, MetadataError
+from ..memory import decoded_buffer
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
 from .libraries import required
@@ -24,6 +25,7 @@ from .sizes import Bytes1D, as_bytes_array, chunk_spec, number_of_elements
 _MARK = os.urandom(16).hex()  # behind the last element of a chunk while it is decoded
 _u32 = Struct("<I")
 _read, _write = _u32.unpack_from, _u32.pack
+_END = np.frombuffer(_write(len(_MARK)) + _MARK.encode(), np.uint8)
 
 
 def vlen_utf8(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
@@ -100,10 +102,15 @@ def _split(name: str, data: Bytes1D, count: int, mark: str | bytes) -> Any:
     """Return an object array of the ``count`` elements; raise `ChunkError` unless they fill ``data``.
 
     The library does not tell where they end. One more element behind them does, which a stranger cannot know: it is
-    found where they end with the data, and nowhere else (rows ``strings`` and ``strings2`` of the benchmark).
+    found where they end with the data, and nowhere else (rows ``strings`` and ``strings2`` of the benchmark). Both are
+    put together in memory that the thread reuses, as for decoded chunks.
     """
     _check_start(data, count)
-    marked = b"".join((_write(count + 1), data[4:].data, _write(len(_MARK)), _MARK.encode()))
+    stop = max(len(data), 4)
+    marked = decoded_buffer(stop + len(_END))
+    marked[:4] = np.frombuffer(_write(count + 1), np.uint8)
+    marked[4:stop] = data[4:]
+    marked[stop:] = _END
     try:
         values = _library(name).decode(marked)
         if values[count] == mark:

@@ -16,6 +16,7 @@ from .display_text import bytes_text
 from .errors import MetadataError, NodeExistsError, UnsupportedError, XzarrError
 from .formats.documents import format_json, parse_json
 from .journal import has_journal
+from .pending import FOLDER
 from .placing import DOCUMENTS
 from .spec import JSON
 from .stores.base import Request, Store
@@ -119,7 +120,10 @@ def _plain(document: Mapping[str, JSON]) -> dict[str, JSON]:
 
 def _names(target: Store) -> list[str]:
     try:
-        return target.list_dir("")
+        names = target.list_dir("")
+        if FOLDER in names and not any(target.walk(FOLDER)):
+            names.remove(FOLDER)  # empty: whoever was to write a journal there was interrupted before
+        return names
     except UnsupportedError:
         found = target.get_many([Request(name) for name in DOCUMENTS])
         return [name for name, raw in zip(DOCUMENTS, found, strict=True) if raw is not None]

@@ -481,6 +481,19 @@ def test_killed_and_resumed_is_the_same(options: dict[str, Any], tmp_path: Path)
     assert objects_of(tmp_path / "b.zarr") == objects_of(tmp_path / "whole.zarr")
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_interrupted_before_the_journal_was_written(resume: bool, tmp_path: Path) -> None:
+    """A folder for a journal that holds nothing is no reason to refuse the target, but one with files of others is."""
+    xz.create_array(tmp_path / "a", data=np.arange(20), chunks=5)
+    (tmp_path / "b" / ".xzarr" / "journal").mkdir(parents=True)
+    convert(tmp_path / "a", tmp_path / "b", zarr_format=2, resume=resume)
+    np.testing.assert_array_equal(xz.open_array(tmp_path / "b")[...], np.arange(20))
+    (tmp_path / "c" / ".xzarr").mkdir(parents=True)
+    (tmp_path / "c" / ".xzarr" / "notes.txt").write_text("mine")
+    with pytest.raises(xz.NodeExistsError, match="holds no Zarr node"):
+        convert(tmp_path / "a", tmp_path / "c", zarr_format=2, resume=resume)
+
+
 def test_ctrl_c_at_the_terminal(tmp_path: Path) -> None:
     """Ctrl-C ends the command with status 130 and one line that says how to go on."""
     xz.create_array(tmp_path / "a", data=np.arange(20_000), chunks=5)

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,6 @@ def measure_fresh(row: Row, contestant: str, folder: Path, scale: str) -> dict[s
         answer: dict[str, Any] = json.loads(results[-1][len(MARK) :])
         return answer
     return {"failed": (done.stderr.strip().splitlines() or ["the process ended without a word"])[-1][:200]}
-
-
-Say = Callable[[Row, dict[str, list[dict[str, Any]]]], None]
 
 
 def run_row(row: Row, systems: list[str], rounds: int, folder: Path, scale: str) -> dict[str, list[dict[str, Any]]]:

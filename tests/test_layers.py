@@ -53,7 +53,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "run_decoding": "executor",
         "shard_cutting": "executor run_decoding",
         "shard_fetching": "chunk_reading shard_cutting executor index_cache",
-        "shard_reading": ("shard_fetching shard_cutting run_decoding chunk_reading decoding executor index_cache"),
+        "shard_reading": "shard_fetching shard_cutting run_decoding chunk_reading decoding executor index_cache",
         "reading": "shard_reading shard_fetching chunk_reading executor index_cache",
         "writing": "reading shard_reading shard_fetching chunk_reading executor",
     },

@@ -16,6 +16,7 @@ import pytest
 
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
+from xzarr_backend import executor
 from xzarr_backend.executor import inline
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
@@ -203,6 +204,24 @@ def test_memory_is_aligned(kind: str, tmp_path: Path) -> None:
     for key in (..., slice(3, 50), np.s_[:, 4:20]):
         assert array[key].ctypes.data % 64 == 0
     assert store.places == {0}
+
+
+def test_shards_that_are_fetched_ahead_share_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shards a read with several threads fetches, it takes memory for a few."""
+    monkeypatch.setattr(executor, "_cores", lambda: 2)
+    data = np.repeat(np.arange(64 * 2**15, dtype="u8"), 4).reshape(64, -1)
+    xz.create_array(tmp_path, data=data, chunks=(1, 2**15), shards=(1, 2**17), compressors=ZSTD)
+    places: set[int] = set()
+
+    class Watching(LocalStore):
+        def get(self, key: str, byte_range: Any = None, scratch: memoryview | None = None) -> Any:
+            if key != "zarr.json":
+                assert scratch is not None
+                places.add(np.frombuffer(scratch, "u1").ctypes.data)
+            return super().get(key, byte_range, scratch)
+
+    np.testing.assert_array_equal(xz.open_array(Watching(tmp_path))[...], data)
+    assert 1 <= len(places) <= executor.AHEAD + 5, "those that wait, those being decoded, and the next one"
 
 
 def test_raw_chunks_are_read_to_their_place(tmp_path: Path) -> None:

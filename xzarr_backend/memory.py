@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,27 @@ def encoded_buffer(nbytes: int | None) -> memoryview | None:
     if len(_buffers.encoded) < nbytes:
         _buffers.encoded = aligned(nbytes)
     return _buffers.encoded[:nbytes].data
+
+
+class Blocks:
+    """Memory for objects that are fetched ahead: what is lent comes back by itself when nobody looks at it any more.
+
+    A new block for each object would be faulted in page by page (row ``all_shard`` of the benchmark).
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Bytes1D] = []
+
+    def lend(self, nbytes: int | None) -> memoryview | None:
+        """Return memory for an object of about ``nbytes``; None where that is not known, or too much."""
+        if nbytes is None or nbytes > SCRATCH_NBYTES:
+            return None
+        try:
+            block = self._free.pop()
+        except IndexError:
+            block = aligned(nbytes)
+        if len(block) < nbytes:
+            block = aligned(nbytes)
+        view = block[:nbytes]
+        weakref.finalize(view, self._free.append, block).atexit = False
+        return view.data

@@ -15,13 +15,15 @@ from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import Index
 from .index_cache import CacheKey
 from .layout import Layout
-from .memory import encoded_buffer
 from .plan import Part
 from .shard_cutting import Cut
 from .stores.base import ByteRange, Request
 
 WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
 GAP_NBYTES = 64 * 1024  # ranges closer than this are fetched as one: a request costs more than the bytes between
+
+
+Lend = Callable[[int | None], memoryview | None]  # memory for an object of about so many bytes
 
 
 class Blob(NamedTuple):
@@ -64,11 +66,8 @@ class ShardChanged(Exception):
     """The object ``args[0]`` was replaced between two requests."""
 
 
-def fetch_whole(source: Source, layout: Layout, shards: Sequence[Shard], keep: bool) -> list[Shard]:
-    """Return ``shards``; those of which most is needed, and which exist, with their data.
-
-    Unless the data are to ``keep``, they lie in memory that the next shard on this thread is fetched into.
-    """
+def fetch_whole(source: Source, layout: Layout, shards: Sequence[Shard], lend: Lend) -> list[Shard]:
+    """Return ``shards``; those of which most is needed, and which exist, with their data, in memory that is lent."""
     found = list(shards)
     wanted = [at for at, shard in enumerate(shards) if shard.blob.data is None and shard.cut.share >= WHOLE_SHARE]
     if not wanted:
@@ -77,7 +76,7 @@ def fetch_whole(source: Source, layout: Layout, shards: Sequence[Shard], keep: b
         blobs = [shards[at].blob for at in wanted]
         answers = fetch_many(source, [Request(blob.key, _range_of(blob)) for blob in blobs])
     else:
-        answers = [_fetch_one(source, layout, shards[at].blob, keep) for at in wanted]
+        answers = [_fetch_one(source, layout, shards[at].blob, lend) for at in wanted]
     for at, data in zip(wanted, answers, strict=True):
         if data is not None:
             shard = shards[at]
@@ -89,13 +88,13 @@ def _range_of(blob: Blob) -> ByteRange | None:
     return None if blob.nbytes is None else ByteRange(blob.start, blob.nbytes)
 
 
-def _fetch_one(source: Source, layout: Layout, blob: Blob, keep: bool) -> Any:
+def _fetch_one(source: Source, layout: Layout, blob: Blob, lend: Lend) -> Any:
     wanted = _range_of(blob)
     try:
         if wanted is not None:
             return _get_ranges(source, blob.key, [wanted], blob.stamp)[1][0]
         nested = layout.shards is not None and layout.shards.inner.shards is not None
-        buffer = None if nested or keep else encoded_buffer(expected_nbytes(layout.pipeline))
+        buffer = None if nested else lend(expected_nbytes(layout.pipeline))
         return source.store.get(blob.key, None, buffer)
     except ShardChanged:
         raise

@@ -20,6 +20,7 @@ from .decoding import Decoder
 from .errors import ChunkError
 from .executor import Task, run, run_fetched, threads_for
 from .layout import Layout
+from .memory import Blocks, encoded_buffer
 from .plan import Part, Plan, open_mesh
 from .run_decoding import LEAST_NBYTES, Run, RunDecoder, RunPlan, chunks_at_once
 from .shard_cutting import Cutter
@@ -27,6 +28,7 @@ from .shard_fetching import (
     Blob,
     Found,
     FoundIndex,
+    Lend,
     Shard,
     ShardChanged,
     fetch_chunks,
@@ -39,18 +41,20 @@ TRIES = 5  # how often a shard that changes while it is read is read again
 
 
 class Reading(NamedTuple):
-    """One read: where from, and how shards are cut for it. ``ahead``: shards are fetched before others are decoded."""
+    """One read: where from, how shards are cut for it, and the memory that whole ones are fetched into."""
 
     source: Source
     cutter: Cutter
-    ahead: bool
+    lend: Lend
 
 
 def read_shards(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from shards, fetching no more of them than the plan needs."""
     layout, count = source.layout, planned.nparts
     threads = threads_for(count, layout.chunk_nbytes)
-    reading = Reading(source, Cutter(count, threads), threads > 1)
+    # with several threads shards are fetched before others are decoded
+    lend = Blocks().lend if threads > 1 else encoded_buffer
+    reading = Reading(source, Cutter(count, threads), lend)
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1))) if source.store.concurrent else 1
 
     def fetch(parts: Sequence[Part]) -> Sequence[Task]:
@@ -107,7 +111,7 @@ def _fetch_parts(
         if cut.turn is not None:
             goal = goal.part(goal.array.transpose(cut.turn))
         shards.append(Shard(blob, cut, goal))
-    tasks = _fetch_shards(reading, layout, fetch_whole(source, layout, shards, keep=reading.ahead or len(shards) > 1))
+    tasks = _fetch_shards(reading, layout, fetch_whole(source, layout, shards, reading.lend))
     if not copies:
         return tasks
 

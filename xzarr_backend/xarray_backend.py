@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
@@ -17,6 +18,7 @@ from xarray.backends import AbstractDataStore, BackendEntrypoint, StoreBackendEn
 
 from . import xarray_accessors as xarray_accessors  # registers them
 from .array import Array
+from .collecting import paused
 from .errors import XzarrError
 from .group import Group
 from .xarray_dimensions import PhonyDimensions
@@ -96,7 +98,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
             filename_or_obj if store is None else store, mode, storage_options, missing, quirks, strict
         )
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
-        with place:
+        with place, _fitting_collector(place):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             arrays = arrays_of(node, place, _as_names(keep_variables))
             return decoders.decode(_group_store(node, arrays, place, reading))
@@ -139,7 +141,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         place = place_of_given(filename_or_obj, mode, storage_options, missing, quirks, strict)
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         kept = _as_names(keep_variables)
-        with place:
+        with place, _fitting_collector(place):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             if isinstance(node, Array):
                 return {"/": decoders.decode(_group_store(node, arrays_of(node, place, kept), place, reading))}
@@ -235,6 +237,11 @@ class _Decoders(NamedTuple):
             if conflict is None:
                 raise
             raise conflict from error
+
+
+def _fitting_collector(place: Place) -> AbstractContextManager[None]:
+    """Return the context to open in: without garbage collections, unless the store may keep us waiting."""
+    return nullcontext() if place.store.concurrent else paused()
 
 
 def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: Place, reading: Reading) -> GroupStore:

@@ -65,7 +65,7 @@ def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> A
     names = same.dimension_names
     if stored.get("dimension_names") is None:
         names = _names_in_attributes(attributes, len(same.shape))
-    return same._replace(dimension_names=names, attributes=attributes, document=stored)
+    return ArraySpec(*same[:6], names, attributes, 3, stored)  # `_replace` takes three times as long
 
 
 _same = Alike()  # by all members but the attributes

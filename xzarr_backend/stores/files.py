@@ -1,7 +1,7 @@
 """What stores on a local file system share: replacing a file in one step, and locks.
 
-Imports errors and base. Invariant: a file appears under its name whole or not at all; whatever a writer leaves behind
-when it is killed has a name of its own that no listing shows.
+Imports errors, base and closing. Invariant: a file appears under its name whole or not at all; whatever a writer leaves
+behind when it is killed has a name of its own that no listing shows.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import cache
 from weakref import WeakValueDictionary
 
 from ..errors import UnsupportedError, XzarrError
+from .closing import close_soon
 
 OURS = ".xzarr-"  # names that begin so are never listed
 EXCHANGE = ".exchange"  # how the notes of unfinished exchanges end (stores/exchange.py)
@@ -129,6 +130,7 @@ class FolderLock(AbstractContextManager["FolderLock"]):
     def __exit__(self, *error: object) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         _unlock(descriptor)
+        os.close(descriptor)
 
 
 def _locked(folder: str) -> int:
@@ -163,7 +165,6 @@ def _unlock(descriptor: int) -> None:
 
     # closing alone would not do after a fork: the child's copy of the descriptor keeps the lock
     fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
 
 
 def _still_named(descriptor: int, folder: str) -> bool:
@@ -213,6 +214,7 @@ class ObjectLock(AbstractContextManager["ObjectLock"]):
         folder, self._folder = self._folder, None
         if folder is None:
             _unlock(descriptor)
+            close_soon(descriptor)  # the file that it stands for was most likely replaced
         else:
             folder.__exit__()
 

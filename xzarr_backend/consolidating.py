@@ -150,6 +150,7 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
     parts = path.split("/") if path else []
     tops = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
     keys = [f"{top}/{name}" if top else name for top in tops for name in ("zarr.json", ".zmetadata")]
+    del keys[-2]  # of format 3, what is said of a node stands in the groups above it
     for key, raw in zip(keys, store.get_many([Request(key) for key in keys]), strict=True):
         if raw is None:
             continue
@@ -157,7 +158,7 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
         relative = path[len(top) :].lstrip("/")
         if key.endswith(".zmetadata"):
             _update_zmetadata(store, key, relative, spec)
-        elif relative and INLINE.encode() in bytes(raw):
+        elif INLINE.encode() in bytes(raw):
             change_document(store, key, {}, lambda d, r=relative: _with_inline(d, r, spec))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,18 @@ SMALL_NBYTES = 64 * 1024  # below this size memory comes from the heap, and is n
 PREFILLED_NBYTES = 32 * 2**20  # above this size fresh memory comes zeroed from the system at no cost
 LONGEST_ROW = 256  # bytes: NumPy copies longer rows just as fast element by element
 SCRATCH_NBYTES = 32 * 2**20  # the most that a thread keeps between reads, for each of its two buffers
+REUSED_NBYTES = 16 * 2**20  # the largest block that is not given back to the system as soon as it is free
+
+
+@cache
+def reuse_freed_memory() -> None:
+    """Let the C library keep blocks of up to ``REUSED_NBYTES`` that are freed, and not more than twice that in all.
+
+    glibc gives every block of more than 128 KiB back to the system at once, and takes it again page by page; the limit
+    grows to the largest block that was ever freed. So one is taken, not touched, and freed. Where the limit was set by
+    the user (``MALLOC_TRIM_THRESHOLD_``), as dask's nannies do, it stays. Rows ``xr_dask_mean`` and ``write_zlib2``.
+    """
+    np.empty(REUSED_NBYTES, np.uint8)
 
 
 def aligned(nbytes: int, *, zeros: bool = False) -> Bytes1D:
@@ -41,6 +54,7 @@ def new_array(
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALL_NBYTES or dtype.hasobject or dtype.kind == "T":
         return (np.zeros if zeros else np.empty)(shape, dtype)
+    reuse_freed_memory()
     return aligned(nbytes, zeros=zeros).view(dtype).reshape(shape)
 
 

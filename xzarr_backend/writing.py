@@ -20,7 +20,7 @@ from .codecs.sharding import ABSENT, Index, shard_parts
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
-from .memory import Bytes1D, copy_rows, decoded_buffer, encoded_buffer
+from .memory import Bytes1D, copy_rows, decoded_buffer, encoded_buffer, reuse_freed_memory
 from .plan import Part, open_mesh, permute, plan, within
 from .selection import Selection
 from .stores.base import Store
@@ -54,6 +54,7 @@ def own_lock(store: Store, key: str) -> AbstractContextManager[object]:
 
 def write(destination: Destination, selection: Selection, values: Any) -> None:
     """Write ``values``, which broadcast to the selection's shape; raise `ChunkError`."""
+    reuse_freed_memory()  # for encoded chunks
     layout = destination.layout
     values = selection.arrange(values)
     planned = plan(selection, layout.grid)

@@ -1,14 +1,21 @@
-"""Memory that is lent: distinct while somebody looks at it, the same again when nobody does."""
+"""Memory that is used again: blocks that are lent, and what the C library keeps of freed memory."""
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+import xzarr_backend as xz
 from xzarr_backend.memory import ALIGNMENT, SCRATCH_NBYTES, Blocks
 
 
@@ -69,3 +76,42 @@ def test_threads_never_share_what_they_are_lent() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+FAULTS = """
+import resource, sys, numpy as np
+import xzarr_backend as xz
+array = xz.open_array(sys.argv[1], mode="r+")
+def faults(work):
+    work(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for at in range(20):
+        work(at)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20
+values = np.random.default_rng(1).integers(0, 256, (1, 2**20), "u1")
+print(faults(lambda at: array[at : at + 1]), faults(lambda at: array.__setitem__(slice(at, at + 1), values)))
+"""
+
+
+def faults(folder: Path, **environment: str) -> list[float]:
+    """Return how many pages are taken from the system for a chunk of 1 MiB (256 pages) that is read, and written."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", FAULTS, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env=others | environment,
+    )
+    return [float(number) for number in ran.stdout.split()]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have their own ways")
+def test_freed_memory_is_used_again(tmp_path: Path) -> None:
+    """A result that is dropped leaves its memory to the next one, and so do encoded chunks; the user's wish counts."""
+    zstd = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+    noise = np.random.default_rng(0).integers(0, 256, (20, 2**20), "u1")
+    xz.create_array(tmp_path, data=noise, chunks=(1, 2**20), compressors=zstd)
+    assert max(faults(tmp_path)) < 64
+    assert min(faults(tmp_path, MALLOC_TRIM_THRESHOLD_="65536")) > 192

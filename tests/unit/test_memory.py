@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
-from xzarr_backend.memory import ALIGNMENT, SCRATCH_NBYTES, Blocks
+from xzarr_backend.memory import (
+    ALIGNMENT,
+    HUGE_PAGE,
+    SCRATCH_NBYTES,
+    Blocks,
+    decoded_buffer,
+    encoded_buffer,
+    new_array,
+)
 
 
 def address(memory: memoryview | None) -> int:
@@ -52,6 +60,18 @@ def test_larger_and_smaller_objects() -> None:
     assert large is not None and len(large) == 300_000
     assert blocks.lend(None) is None
     assert blocks.lend(SCRATCH_NBYTES + 1) is None
+
+
+def test_much_memory_begins_on_a_huge_page() -> None:
+    """Large results and large scratch memory begin where huge pages do, whatever the C library gives."""
+    held = [np.empty(5 * 2**20, "u1") for _ in range(3)]
+    large = new_array((40, 2**20), np.dtype("u1"), None)
+    assert large.ctypes.data % HUGE_PAGE == 0 and large.shape == (40, 2**20) and large.flags.c_contiguous
+    assert new_array((2**20, 40), np.dtype("u1"), (1, 0), zeros=True).ctypes.data % HUGE_PAGE == 0
+    assert decoded_buffer(4 * 2**20).ctypes.data % HUGE_PAGE == 0
+    assert address(encoded_buffer(4 * 2**20)) % HUGE_PAGE == 0
+    assert address(Blocks().lend(4 * 2**20)) % HUGE_PAGE == 0
+    assert len(held) == 3
 
 
 def test_threads_never_share_what_they_are_lent() -> None:

@@ -149,8 +149,9 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
         return
     parts = path.split("/") if path else []
     tops = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
-    keys = [f"{top}/{name}" if top else name for top in tops for name in ("zarr.json", ".zmetadata")]
-    del keys[-2]  # of format 3, what is said of a node stands in the groups above it
+    names = [(top, name) for top in tops for name in ("zarr.json", ".zmetadata")]
+    names.remove((path, "zarr.json"))  # which says nothing of itself as a member
+    keys = [f"{top}/{name}" if top else name for top, name in names]
     for key, raw in zip(keys, store.get_many([Request(key) for key in keys]), strict=True):
         if raw is None:
             continue

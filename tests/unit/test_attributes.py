@@ -110,6 +110,19 @@ def test_read_only_nodes_refuse_changes(kind: str, zarr_format: int) -> None:
     assert dict(xz.open(store).attrs) == {"a": 1}
 
 
+def test_a_change_fetches_no_document_twice() -> None:
+    """The node's own document is fetched once, to be changed, and those of the groups above once each."""
+    store = CountingStore(MemoryStore())
+    xz.create_group(store).create_group("g").create_array("a", data=[1])
+    array = xz.open_array(store, "g/a", mode="r+")
+    store.reset()
+    array.attrs["units"] = "m"
+    fetched = [
+        call.key for call in store.requests if call.operation.startswith("get") and call.key.endswith("zarr.json")
+    ]
+    assert sorted(fetched) == ["g/a/zarr.json", "g/zarr.json", "zarr.json"]
+
+
 def test_missing_attributes_are_key_errors() -> None:
     """Reading or deleting what is not there raises `KeyError`, and stores nothing."""
     group = xz.create_group({})

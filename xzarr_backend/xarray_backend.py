@@ -21,6 +21,7 @@ from .array import Array
 from .collecting import paused
 from .errors import XzarrError
 from .group import Group
+from .stores.local import LocalStore
 from .xarray_dimensions import PhonyDimensions
 from .xarray_place import Place, arrays_of, check, chosen, place_of_given, walk
 from .xarray_store import GroupStore, Reading
@@ -241,7 +242,7 @@ class _Decoders(NamedTuple):
 
 def _fitting_collector(place: Place) -> AbstractContextManager[None]:
     """Return the context to open in: without garbage collections, unless the store may keep us waiting."""
-    return nullcontext() if place.store.concurrent else paused()
+    return paused() if isinstance(place.store, LocalStore) else nullcontext()
 
 
 def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: Place, reading: Reading) -> GroupStore:

@@ -95,7 +95,7 @@ def _scratch(nbytes: int) -> Bytes1D:
 def decoded_buffer(nbytes: int) -> Bytes1D:
     """Return this thread's memory for a decoded chunk of ``nbytes``."""
     if nbytes > SCRATCH_NBYTES:
-        return aligned(nbytes)
+        return _scratch(nbytes)
     if len(_buffers.decoded) < nbytes:
         _buffers.decoded = _scratch(nbytes)
     return _buffers.decoded[:nbytes]

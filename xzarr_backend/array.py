@@ -285,26 +285,13 @@ class Array:
 
     def adopt(self, spec: ArraySpec) -> None:
         """Be the array that ``spec`` describes, which was just stored."""
-        layout = self._layout_for(spec) if "layout" in self.__dict__ else None
         for name in ("layout", "chunk_grid", "_source"):
             self.__dict__.pop(name, None)
         self.spec = spec
-        if layout is not None:
-            self.layout = layout
 
     def described(self, spec: ArraySpec) -> Array:
         """Return another array object for the same place, as ``spec`` describes it."""
-        array = type(self)(self.store, self.path, spec, self.options)
-        layout = self._layout_for(spec)
-        if layout is not None:
-            array.layout = layout
-        return array
-
-    def _layout_for(self, spec: ArraySpec) -> Layout | None:
-        """Return this array's layout where it serves ``spec`` too, which was made of its own by another shape."""
-        if spec.codecs is not self.spec.codecs or spec.fill_value is not self.spec.fill_value:
-            return None
-        return self.layout.resized(spec.chunk_grid)
+        return type(self)(self.store, self.path, spec, self.options)
 
     def close(self) -> None:
         """Close the store, which finishes an archive; the store opens again when it is used again."""

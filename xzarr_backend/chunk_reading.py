@@ -92,9 +92,12 @@ def allocate(shape: tuple[int, ...], layout: Layout, order: tuple[int, ...] | No
 def read_chunks(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from chunks that are objects of their own."""
     store, layout = source.store, source.layout
-    # decoding elements of variable length holds the interpreter: threads would only wait for each other
     nbytes_each = target.array.nbytes // planned.nparts if layout.pipeline.raw else layout.chunk_nbytes
-    threads = 1 if layout.pipeline.nbytes is None else threads_for(planned.nparts, nbytes_each)
+    threads = threads_for(planned.nparts, nbytes_each)
+    if layout.pipeline.nbytes is None:
+        # Making elements of variable length holds the interpreter: threads would only wait for each other. But a second
+        # one decompresses meanwhile (row ``strings`` of the benchmark).
+        threads = min(threads, 2 if layout.chain.bytes else 1)
     if not store.concurrent:
         small = threads == 1 and planned.nparts >= LEAST_TURN and layout.chunk_nbytes < LEAST_BYTES_PER_ITEM
         way = _in_turns if small and not layout.pipeline.raw else _fetching

@@ -1,14 +1,14 @@
 """A spec, compiled: the grid, the key function and the pipelines that reading and writing call.
 
 Imports spec, codecs and the row below. Invariant: a `Layout` is immutable once built but for its cache of pipelines
-by chunk shape; building it does no I/O and fails with `MetadataError` or `UnsupportedError` only.
+by chunk shape; building it does no I/O and fails with `MetadataError` or `UnsupportedError` only. What arrays of one
+kind share (formats/alike.py) is compiled once. Benchmark: open_array.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from copy import copy
+from collections.abc import Collection, Hashable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from .chunk_grids import ChunkGrid
 from .chunk_keys import KeyFunction, compile_key
 from .codecs.base import ChunkSpec
 from .codecs.pipeline import Chain, Pipeline, build_codecs, combined_order, compile_pipeline, split_chain
-from .codecs.sharding import Sharding, parse_sharding
+from .codecs.sharding import SHARDING, Sharding, chains_of, parse_sharding
+from .codecs.table import CODECS
 from .dtypes import DataType
 from .errors import MetadataError
 from .spec import ArraySpec, Named
@@ -86,10 +87,10 @@ class Layout:
         return ChunkSpec(shape, self.data_type, self.fill)
 
     def _parse_shards(self, shape: tuple[int, ...]) -> Shards | None:
-        if "sharding_indexed" not in [codec.name for codec in self.codecs]:
+        if SHARDING not in [codec.name for codec in self.codecs]:
             return None
         chain = self.chain
-        if chain.serializer.name != "sharding_indexed" or chain.bytes:
+        if chain.serializer.name != SHARDING or chain.bytes:
             return None
         before, spec = build_codecs(chain.arrays, self._chunk_spec(shape))
         order = combined_order(before, len(shape))
@@ -112,12 +113,15 @@ class Layout:
             return outer or inner
         return tuple(outer[axis] for axis in inner)
 
-    def resized(self, grid: ChunkGrid) -> Layout | None:
-        """Return this layout for an array of another shape, nothing compiled again; None where the chunks differ."""
-        if not self.regular or not grid.regular or grid.largest_chunk != self.grid.largest_chunk:
-            return None
-        layout = copy(self)
-        layout.grid = grid
+    def is_for(self, spec: ArraySpec) -> bool:
+        """Tell whether this was compiled from the very codecs, type and fill value of ``spec``."""
+        same = self.codecs is spec.codecs and self.data_type is spec.dtype
+        return same and (self.fill is spec.fill_value or spec.fill_value is None)
+
+    def moved(self, grid: ChunkGrid, key: KeyFunction) -> Layout:
+        """Return this layout for an array elsewhere, with chunks of the same shape."""
+        layout = object.__new__(Layout)
+        layout.__dict__.update(self.__dict__, grid=grid, key=key)
         return layout
 
     @cached_property
@@ -146,10 +150,31 @@ def _is_zero(fill: Any, dtype: np.dtype[Any]) -> bool:
 
 def compile_layout(spec: ArraySpec, path: str, allow: Collection[str] = ()) -> Layout:
     """Return the layout of the array of ``spec`` whose keys begin with ``path`` (empty for the root)."""
-    prefix = f"{path}/" if path else ""
-    key = compile_key(spec.chunk_key_encoding, prefix, len(spec.shape))
-    fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
-    return Layout(spec.chunk_grid, key, spec.dtype, fill, spec.codecs, allow)
+    key = compile_key(spec.chunk_key_encoding, f"{path}/" if path else "", len(spec.shape))
+    grid, fill = spec.chunk_grid, spec.fill_value
+    kind = id(spec.codecs), grid.largest_chunk, fill is None, frozenset(allow)
+    known = _compiled.get(kind) if grid.regular else None
+    if known is not None and known.is_for(spec):
+        return known.moved(grid, key)
+    layout = Layout(grid, key, spec.dtype, spec.dtype.zero if fill is None else fill, spec.codecs, allow)
+    if layout.regular and _all_in_table(layout.codecs):
+        if len(_compiled) >= KEPT:
+            _compiled.clear()
+        _compiled[kind] = layout
+    return layout
+
+
+KEPT = 256  # layouts
+_compiled: dict[Hashable, Layout] = {}  # by the identity of codecs, which a layout keeps alive
+
+
+def _all_in_table(codecs: Sequence[Named]) -> bool:
+    """Tell whether the codecs, and those within shards, always mean the same: others can be registered anew."""
+    return all(
+        codec.name in CODECS
+        and (codec.name != SHARDING or all(_all_in_table(chain) for chain in chains_of(codec.configuration)))
+        for codec in codecs
+    )
 
 
 def inner_grid(spec: ArraySpec, layout: Layout) -> ChunkGrid:

@@ -21,6 +21,7 @@ from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
 from .empty import is_empty
 from .pipeline import Pipeline, compile_pipeline
 
+SHARDING = "sharding_indexed"
 ABSENT = 2**64 - 1  # offset and length of an inner chunk that is not stored
 MAX_INDEX_BYTES = 2**30  # what the header of a stranger may make us allocate for one index
 
@@ -79,22 +80,21 @@ def parse_sharding(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Shardi
     grid = regular_grid(spec.shape, chunk_shape)
     location = configuration.get("index_location", "end")
     if location not in ("start", "end"):
-        raise wrong_configuration("sharding_indexed", "index_location", f'must be "start" or "end", not {location!r}')
+        raise wrong_configuration(SHARDING, "index_location", f'must be "start" or "end", not {location!r}')
     index_nbytes = 16 * grid.nchunks
     if index_nbytes > MAX_INDEX_BYTES:
         raise wrong_configuration(
-            "sharding_indexed", "chunk_shape", f"makes {grid.nchunks} inner chunks in one shard: the index is too large"
+            SHARDING, "chunk_shape", f"makes {grid.nchunks} inner chunks in one shard: the index is too large"
         )
     index_spec = ChunkSpec((*grid.counts, 2), as_dtype("uint64"), np.uint64(ABSENT))
-    index = compile_pipeline(
-        parse_chain("sharding_indexed", configuration, "index_codecs", DEFAULT_INDEX_CODECS), index_spec
-    )
+    inner_codecs, index_codecs = chains_of(configuration)
+    index = compile_pipeline(index_codecs, index_spec)
     if index.encoded_size is None:
-        raise wrong_configuration("sharding_indexed", "index_codecs", "must give an index of a fixed size")
+        raise wrong_configuration(SHARDING, "index_codecs", "must give an index of a fixed size")
     return Sharding(
         grid,
         ChunkSpec(chunk_shape, spec.dtype, spec.fill_value),
-        parse_chain("sharding_indexed", configuration, "codecs", ()),
+        inner_codecs,
         index,
         index.encoded_size,
         location == "start",
@@ -111,16 +111,22 @@ def _chunk_shape(configuration: Mapping[str, JSON], shape: tuple[int, ...]) -> t
         or len(given) != len(shape)
         or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in given)
     ):
-        raise wrong_configuration(
-            "sharding_indexed", "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r:.80}"
-        )
+        raise wrong_configuration(SHARDING, "chunk_shape", f"needs {len(shape)} positive sizes, not {given!r:.80}")
     if any(outer % inner for outer, inner in zip(shape, given, strict=True)):
         error = wrong_configuration(
-            "sharding_indexed", "chunk_shape", f"inner chunks {tuple(given)} do not divide the shard {shape}"
+            SHARDING, "chunk_shape", f"inner chunks {tuple(given)} do not divide the shard {shape}"
         )
         error.hint = 'ExZarr counts chunks per shard there; if it wrote the store, open it with quirks="exzarr"'
         raise error
     return tuple(given)
+
+
+def chains_of(configuration: Mapping[str, JSON]) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
+    """Return the codecs of the inner chunks, and those of the index."""
+    return (
+        parse_chain(SHARDING, configuration, "codecs", ()),
+        parse_chain(SHARDING, configuration, "index_codecs", DEFAULT_INDEX_CODECS),
+    )
 
 
 def parse_chain(

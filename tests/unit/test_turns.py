@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import struct
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,3 +82,48 @@ def test_the_failing_chunk_is_named(failure: str, store: MemoryStore) -> None:
         array[...]
     assert ("no such luck" in str(caught.value)) == (failure == "fetch")
     np.testing.assert_array_equal(array[:20], VALUES[:20])
+
+
+ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+SLOT = 5 * 20 * 4 + chunk_reading.PART_NBYTES  # what an object is expected to take at most
+
+
+@pytest.mark.parametrize("turn", [1, 1500, 1 << 20])
+def test_objects_of_any_size_share_the_memory_of_a_turn(
+    turn: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are as large as expected, and larger ones, are read whole, and none into another one's place."""
+    monkeypatch.setattr(chunk_reading, "TURN_NBYTES", turn)
+    xz.create_array(tmp_path, data=VALUES, chunks=(5, 20), compressors=ZSTD)
+    for number, place in enumerate(sorted((tmp_path / "c").glob("*/*"))):
+        raw = place.read_bytes()
+        wanted = (0, SLOT - 1, SLOT, SLOT + 1, 7 * SLOT)[number % 5]
+        if wanted:  # followed by a frame to be skipped (RFC 8878, 3.1.2)
+            rest = wanted - len(raw) - 8
+            place.write_bytes(raw + struct.pack("<II", 0x184D2A50, rest) + bytes(rest))
+    (tmp_path / "c" / "3" / "2").unlink()
+    expected = VALUES.copy()
+    expected[15:20, 40:60] = 0
+    array = xz.open_array(tmp_path)
+    for key in (..., np.s_[3:37, 11:], np.s_[::-1, ::3]):
+        np.testing.assert_array_equal(array[key], expected[key])
+
+
+def test_small_files_are_read_with_three_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open, read, close: nobody asks how large a file is that fits where it goes (benchmark: small_all)."""
+    array = xz.create_array(tmp_path, data=VALUES, chunks=(5, 20), compressors=ZSTD)
+    calls: Counter[str] = Counter()
+
+    def counting(name: str) -> Any:
+        call = getattr(os, name)
+
+        def counted(*arguments: Any) -> Any:
+            calls[name] += 1
+            return call(*arguments)
+
+        return counted
+
+    for name in ("open", "fstat", "stat", "pread", "preadv", "close"):
+        monkeypatch.setattr(os, name, counting(name))
+    np.testing.assert_array_equal(array[:], VALUES)
+    assert calls == {"open": 40, "preadv": 40, "close": 40}

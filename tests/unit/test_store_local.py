@@ -169,6 +169,37 @@ def test_links_are_followed_when_reading(store: LocalStore, tmp_path: Path) -> N
     assert dict(store.walk("")) == {"zarr.json": 2, "file": 5, "linked/zarr.json": 2, "linked/c/0": 5}
 
 
+def test_links_within_the_store_take_writes_and_lead_no_further(store: LocalStore, tmp_path: Path) -> None:
+    """A link to another folder of the store is fine; one behind it that leads out is still found."""
+    inside = tmp_path / "x.zarr" / "real"
+    inside.mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    os.symlink(inside, tmp_path / "x.zarr" / "alias")
+    os.symlink(tmp_path / "other", inside / "out")
+    os.symlink(tmp_path / "x.zarr", inside / "up")
+    store.set("alias/k", b"1")
+    store.set("alias/deep/k", b"2")
+    store.set("alias/up/real/k3", b"3")
+    assert (inside / "k").read_bytes() == b"1" and (inside / "deep" / "k").read_bytes() == b"2"
+    assert (inside / "k3").read_bytes() == b"3"
+    for key in ("alias/out/k", "real/out/k", "alias/out/deep/k", "alias/up/alias/out/k"):
+        with pytest.raises(XzarrError, match="leads out of the store"):
+            store.set(key, b"x")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_a_new_folder_costs_few_looks(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies above a folder is looked at once, not once for every folder below it (benchmark: write_plain)."""
+    store.set("a/b/first", b"")
+    looks: list[str] = []
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path: looks.append(path) or lstat(path))
+    for number in range(10):
+        for chunk in range(3):
+            store.set(f"a/b/{number}/{chunk}", b"x")
+    assert len(looks) <= 2 + 2 * 10
+
+
 def test_writing_replaces_a_link_itself(store: LocalStore, tmp_path: Path) -> None:
     """A write through a linked file replaces the link; what it pointed to stays as it was."""
     (tmp_path / "target").write_bytes(b"old")

@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
 from ..errors import XzarrError
@@ -256,10 +256,18 @@ class LocalStore(Store):
         return path
 
     def _check_folder(self, folder: str) -> None:
-        root = os.path.realpath(self.root)
-        real = os.path.realpath(folder)
-        if real != root and not real.startswith(root.rstrip("/") + "/"):
-            raise outside(folder)
+        """Raise unless ``folder`` lies within the store: the one above it does, and no link leads out of there."""
+        if folder in self._checked or len(folder) <= len(self.root):
+            return
+        self._check_folder(folder.rpartition("/")[0])
+        try:
+            mode = os.lstat(folder).st_mode
+        except OSError:
+            return  # it will be made, or whoever uses it fails
+        if S_ISLNK(mode):
+            root, real = os.path.realpath(self.root), os.path.realpath(folder)
+            if real != root and not real.startswith(root.rstrip("/") + "/"):
+                raise outside(folder)
         if len(self._checked) >= CHECKED_FOLDERS:
             self._checked.clear()
         if os.path.isdir(folder):

@@ -37,6 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sharded zstd": {**V3, "compressors": ZSTD, "shards": (SIDE * IN_SHARD, SIDE, SIDE)},
 }
 OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
+WRITTEN_CALLS, OF_A_WRITTEN_RUN = (36, 20), (7, 4)
 OF_A_RUN = 4, 2  # where many chunks are decoded with one call
 
 
@@ -107,6 +108,22 @@ def test_calls_per_chunk(kind: str, way: str, tmp_path: Path, record_property: A
     record_property("own calls per chunk", own)
     record_property("other calls per chunk", other)
     print(f"{kind}, {way}: {own:g} own calls per chunk, {other:g} others")
+    assert own <= most_own
+    assert other <= most_other
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_per_chunk_written(kind: str, tmp_path: Path) -> None:
+    """Writing costs as much, and an inner chunk among many, which are encoded with one call, next to nothing."""
+
+    def rewrite(array: xz.Array) -> None:
+        assert isinstance(array.store, LocalStore)
+        xz.open_array(array.store.root, mode="r+")[...] = whole[: array.shape[0]]
+
+    whole = values(64)
+    own, other = slopes(tmp_path, kind, rewrite)
+    print(f"{kind}: {own:g} own calls per chunk written, {other:g} others")
+    most_own, most_other = OF_A_WRITTEN_RUN if kind == "sharded zstd" else WRITTEN_CALLS
     assert own <= most_own
     assert other <= most_other
 

@@ -8,97 +8,13 @@ time, and waiting for the interpreter leaves the other core idle.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from .codecs.pipeline import Pipeline
-from .memory import LONGEST_ROW, decoded_buffer
-from .plan import Bricks
-
-LEAST_NBYTES, MOST_NBYTES = 1 << 17, 1 << 19  # decoded bytes of one run: it stays in the cache until it is placed
-LEAST_CHUNKS = 3  # fewer are decoded one by one as fast
-
-
-class Run(NamedTuple):
-    """The parts ``start`` to ``stop`` of a plan, and where among its bricks they lie."""
-
-    start: int
-    stop: int
-    place: tuple[int | slice, ...]
-
-
-class RunPlan(NamedTuple):
-    """How a plan whose parts are bricks is decoded: its ``runs``, of up to ``most`` chunks.
-
-    ``stored`` is the shape of ``most`` decoded chunks in memory, ``turned`` the order of its dimensions that makes them
-    chunks again, ``inside`` the piece of every chunk. ``split`` and ``apart`` turn the planned result into an
-    array of bricks: a shape with two dimensions for each, and an order with those that count bricks in front.
-    ``direct``: pieces are whole chunks in stored order. ``row``: the type of one row of a piece, where rows are short
-    and contiguous in memory.
-    """
-
-    pipeline: Pipeline
-    runs: list[Run]
-    most: int
-    stored: tuple[int, ...]
-    turned: tuple[int, ...]
-    inside: tuple[Any, ...]
-    split: tuple[int, ...]
-    apart: tuple[int, ...]
-    direct: bool
-    row: np.dtype[Any] | None
-
-
-def chunks_at_once(count: int, nbytes: int, least: int) -> int:
-    """Return how many of ``count`` chunks of ``nbytes`` go into one task, for ``least`` tasks if possible."""
-    return max(1, min(MOST_NBYTES // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes)))
-
-
-def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:
-    """Return how chunks of ``pipeline``, which can decode runs, are decoded, in ``least`` runs if possible."""
-    shape, order, nbytes = pipeline.spec.shape, pipeline.order, pipeline.nbytes
-    assert order is not None and nbytes is not None
-    count, ndim = math.prod(bricks.counts), len(shape)
-    most = min(count, chunks_at_once(count, nbytes, least))
-    straight = order == tuple(range(ndim))
-    return RunPlan(
-        pipeline=pipeline,
-        runs=list(cut_runs(bricks.counts, most)),
-        most=most,
-        stored=(most, *[shape[axis] for axis in order]),
-        turned=(0, *[1 + order.index(axis) for axis in range(ndim)]),
-        inside=(..., *bricks.inside),
-        split=tuple(length for pair in zip(bricks.counts, bricks.sizes, strict=True) for length in pair),
-        apart=(*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2)),
-        direct=straight and bricks.sizes == shape,
-        row=_row_type(pipeline, bricks) if order[-1] == ndim - 1 else None,
-    )
-
-
-def cut_runs(counts: Sequence[int], most: int) -> Iterator[Run]:
-    """Cut bricks of ``counts`` along each dimension, in C order, into boxes of at most ``most`` bricks."""
-    axis = len(counts) - 1  # the boxes are whole behind this dimension, and one brick thick before it
-    while axis and math.prod(counts[axis:]) <= most:
-        axis -= 1
-    behind = math.prod(counts[axis + 1 :])
-    step, start = max(1, most // behind), 0
-    for before in product(*map(range, counts[:axis])):
-        for low in range(0, counts[axis], step):
-            high = min(low + step, counts[axis])
-            stop = start + (high - low) * behind
-            yield Run(start, stop, (*before, slice(low, high)))
-            start = stop
-
-
-def _row_type(pipeline: Pipeline, bricks: Bricks) -> np.dtype[Any] | None:
-    itemsize, inside = pipeline.spec.dtype.numpy.itemsize, bricks.inside[-1]
-    nbytes = bricks.sizes[-1] * itemsize
-    short = itemsize < nbytes <= LONGEST_ROW and inside.step in (None, 1)
-    return np.dtype((np.void, nbytes)) if short else None
+from .memory import decoded_buffer
+from .runs import Run, RunPlan
 
 
 class RunDecoder:

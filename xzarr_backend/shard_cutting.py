@@ -1,6 +1,6 @@
 """What a read needs of one shard, worked out once for all shards of which the same is needed.
 
-Imports executor, run_decoding and the rows below. Invariant: a `Cut` depends on the shard's metadata and the selection
+Imports executor, runs and the rows below. Invariant: a `Cut` depends on the shard's metadata and the selection
 within it alone, never on the shard's place.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from .executor import thread_budget
 from .layout import Layout, Shards
 from .plan import Plan, permute, plan, within
-from .run_decoding import LEAST_CHUNKS, RunPlan, plan_runs
+from .runs import LEAST_CHUNKS, RunPlan, plan_runs
 from .selection import Indices
 
 _SLICE = frozenset({slice})

@@ -22,7 +22,8 @@ from .executor import Task, run, run_fetched, threads_for
 from .layout import Layout
 from .memory import Blocks, encoded_buffer
 from .plan import Part, Plan, open_mesh
-from .run_decoding import LEAST_NBYTES, Run, RunDecoder, RunPlan, chunks_at_once
+from .run_decoding import RunDecoder
+from .runs import LEAST_NBYTES, Run, RunPlan, chunks_at_once
 from .shard_cutting import Cutter
 from .shard_fetching import (
     Blob,

@@ -22,9 +22,13 @@ from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
 from .memory import Bytes1D, copy_rows, decoded_buffer, encoded_buffer, reuse_freed_memory
 from .plan import Part, open_mesh, permute, plan, within
+from .run_encoding import RunEncoder, plan_encoding
+from .runs import Run
 from .selection import Selection
 from .stores.base import Store
 from .stores.files import thread_lock
+
+RUNS_EACH = 4  # runs that a shard is cut into at least, for each thread that encodes its inner chunks
 
 LockOf = Callable[[str], AbstractContextManager[object]]  # the lock of a stored object, by its key
 # from the old object's bytes (None: there is none) to the new ones (None: delete), a list of parts where it is a shard
@@ -240,9 +244,20 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
             for at, part in parts:
                 changes[at] = change(part, _inner_chunk(shard, at))
 
+        def work_in_runs(items: Iterator[Run]) -> None:
+            assert runs is not None
+            encoder = RunEncoder(runs, values, inner.fill, keep_empty)
+            for item in items:
+                changes.update(zip(numbers[item.start : item.stop], encoder.encode(item), strict=True))
+
         threads = threads_for(planned.nparts, inner.chunk_nbytes)
-        parts = zip(planned.numbers(grid.counts), planned.parts(opened=inner.shards is None), strict=True)
-        run(work, parts, planned.nparts, threads)
+        numbers = planned.numbers(grid.counts)
+        runs = plan_encoding(inner.pipeline, planned, values, RUNS_EACH * threads if threads > 1 else 1)
+        if runs is not None:
+            run(work_in_runs, runs.runs, len(runs.runs), min(threads, len(runs.runs)))
+        else:
+            parts = zip(numbers, planned.parts(opened=inner.shards is None), strict=True)
+            run(work, parts, planned.nparts, threads)
         written = shard_parts(sharding, changes, shard)
         return written if len(written) > 1 else None  # an index alone
 

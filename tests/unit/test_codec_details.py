@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,46 @@ def test_zstd_runs_that_are_none(nbytes: int) -> None:
     assert memory.tobytes() == raw
     for chunks in wrong:
         assert not codec.decode_run(chunks, memory)
+
+
+@pytest.mark.parametrize("level", [-5, 0, 1, 12])
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize("library", ["zstandard", "one by one", "broken"])
+def test_zstd_encodes_runs(level: int, checksum: bool, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each chunk is one frame that states its size, and its checksum if asked to, whatever encodes it."""
+    pytest.importorskip("zstandard")
+    from xzarr_backend.codecs import zstd
+
+    if library == "broken":
+        monkeypatch.setattr(zstd, "_contexts", threading.local())
+        monkeypatch.setattr(zstd, "optional", lambda _: None)
+    if library == "one by one":  # as zstandard on other interpreters than CPython
+        whole = zstd._compressor(level, checksum)
+        monkeypatch.setattr(zstd, "_compressor", lambda *_: SimpleNamespace(compress=whole.compress))
+    rng = np.random.default_rng(3)
+    for nbytes in (600, 20_000, 70_000):
+        codec = build("zstd", {"level": level, "checksum": checksum}, BytesSpec(nbytes, 1))
+        chunks = [rng.integers(0, 9, nbytes, "u1"), np.zeros(nbytes, "u1"), rng.integers(0, 255, nbytes, "u1")]
+        assert codec.encode_run is not None
+        for count in (0, 1, 3):
+            frames = codec.encode_run(chunks[:count])
+            assert len(frames) == count
+            for chunk, frame in zip(chunks, frames, strict=False):
+                assert frame_sizes(frame) == (nbytes, nbytes)
+                assert bool(bytes(frame)[4] & 4) == checksum
+                assert bytes(codec.decode(bytes(frame))) == chunk.tobytes()
+        single = codec.encode(chunks[0].tobytes())
+        assert stated_size(single) == nbytes and bool(single[4] & 4) == checksum
+
+
+def test_zstd_runs_need_the_library_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, and for large chunks, there is nothing to gain."""
+    from xzarr_backend.codecs import zstd
+
+    monkeypatch.setattr(zstd, "_has_zstandard", lambda: False)
+    assert build("zstd", spec=BytesSpec(600, 1)).encode_run is None
+    monkeypatch.undo()
+    assert build("zstd", spec=BytesSpec(1 << 20, 1)).encode_run is None
 
 
 @settings(max_examples=300)

@@ -40,20 +40,21 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     level, checksum = integer("zstd", configuration, "level", 0), bool(configuration.get("checksum"))
     output = BytesSpec(None, 1)
 
-    def encode(data: Buffer) -> Any:
-        return _numcodecs().compress(data, level, checksum)
-
     if not spec.nbytes:
-        return Codec(encode, lambda data: _decode_any(data, spec.nbytes), output)
-    run = _decode_run(spec.nbytes) if spec.nbytes <= LARGEST_OF_RUN else None
-    fast = _has_zstandard()
+        return Codec(_encode(level, checksum), lambda data: _decode_any(data, spec.nbytes), output)
+    fast, small = _has_zstandard(), spec.nbytes <= SMALL
     if not fast:
         _numcodecs()  # a library that is missing is reported when the codec is built
-    elif spec.nbytes <= SMALL:
-        return Codec(encode, _decode_small(spec.nbytes), output, decode_run=run)
+    decode_run = encode_run = None
+    if spec.nbytes <= LARGEST_OF_RUN:
+        decode_run, encode_run = _decode_run(spec.nbytes), _encode_run(level, checksum, small) if fast else None
+    if fast and small:
+        encode, decode = _encode_small(level, checksum), _decode_small(spec.nbytes)
+        return Codec(encode, decode, output, decode_run=decode_run, encode_run=encode_run)
+    encode = _encode(level, checksum)
     decode, decode_into = _in_place(spec.nbytes)
     until = _decode_until(decode_into) if fast else None
-    return Codec(encode, decode, output, decode_into, decode_until=until, decode_run=run)
+    return Codec(encode, decode, output, decode_into, decode_until=until, decode_run=decode_run, encode_run=encode_run)
 
 
 # --- the libraries, which take a while to import: opening does without ----------------------------------------------
@@ -90,6 +91,47 @@ def _stated() -> Callable[[Buffer], int | None]:
     """Return what reads the size in a frame's header: compiled code where there is some."""
     fast = optional("zstandard")
     return stated_size if fast is None else fast.frame_content_size
+
+
+# --- encoding --------------------------------------------------------------------------------------------------------
+
+
+def _encode(level: int, checksum: bool) -> Callable[[Buffer], Any]:
+    return lambda data: _numcodecs().compress(data, level, checksum)
+
+
+def _encode_small(level: int, checksum: bool) -> Callable[[Buffer], Any]:
+    def encode(data: Buffer) -> Any:
+        compressor = _compressor(level, checksum)
+        return _encode(level, checksum)(data) if compressor is None else compressor.compress(data)
+
+    return encode
+
+
+def _encode_run(level: int, checksum: bool, small: bool) -> Callable[[Sequence[Buffer]], Sequence[Buffer]]:
+    """Return what encodes many chunks with one call (row ``write_shard`` of the benchmark)."""
+
+    def encode_run(chunks: Sequence[Buffer]) -> Sequence[Buffer]:
+        if not small:
+            _numcodecs()  # which the next read, or a write of a part, would wait for
+        compressor = _compressor(level, checksum) if len(chunks) > 1 else None
+        if compressor is None or not hasattr(compressor, "multi_compress_to_buffer"):
+            return [*map(_encode(level, checksum), chunks)]
+        return [memoryview(frame) for frame in compressor.multi_compress_to_buffer(list(chunks))]
+
+    return encode_run
+
+
+def _compressor(level: int, checksum: bool) -> Any:
+    """Return this thread's compressor of `zstandard`, None where that does not load."""
+    kept: dict[Any, Any] = _contexts.__dict__
+    try:
+        return kept[level, checksum]
+    except KeyError:
+        fast = optional("zstandard")
+        found = fast and fast.ZstdCompressor(level=level, write_checksum=checksum, write_content_size=True)
+        kept[level, checksum] = found
+        return found
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .chunk_reading import expected_nbytes, too_large
+from .codecs.base import Buffer
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
 from .codecs.sharding import ABSENT, Index, shard_parts
@@ -68,13 +69,14 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
     threads = threads_for(planned.nparts, layout.chunk_nbytes)
     if layout.shards is not None and planned.nparts < thread_budget():
         threads = 1  # few shards: it is their inner chunks that the threads share
+    wide = thread_budget() // threads  # threads that are left for encoding each object
 
     def work(parts: Iterator[Part]) -> None:
         with inline() if threads > 1 else nullcontext():
             for part in parts:
                 key = layout.key(part.coords)
                 try:
-                    _write_object(destination, key, part, selection.points, values, back)
+                    _write_object(destination, key, part, selection.points, values, back, wide)
                 except Exception as error:
                     raise _not_written(error, destination, part.coords, key) from error
 
@@ -82,7 +84,13 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
 
 
 def _write_object(
-    destination: Destination, key: str, part: Part, points: tuple[int, ...], values: Any, back: tuple[int, ...] | None
+    destination: Destination,
+    key: str,
+    part: Part,
+    points: tuple[int, ...],
+    values: Any,
+    back: tuple[int, ...] | None,
+    wide: int,
 ) -> None:
     layout, store = destination.layout, destination.store
     shape = layout.grid.chunk_shape(part.coords)
@@ -90,7 +98,7 @@ def _write_object(
         raise too_large(layout, part.coords, destination.limit)
     whole = part.whole or (not points and covers(part, layout, shape))
     keep_empty = destination.write_empty_chunks
-    update = updater(layout, shape, part.inside, points, _pick(values, part, layout), back, whole, keep_empty)
+    update = updater(layout, shape, part.inside, points, _pick(values, part, layout), back, whole, keep_empty, wide)
     if whole:
         _store(store, key, update(None))
         return
@@ -148,16 +156,17 @@ def updater(
     back: tuple[int, ...] | None,
     whole: bool,
     keep_empty: bool,
+    wide: int = 1,
 ) -> Update:
     """Return the function that puts ``values`` at ``inside`` of an object of ``layout`` with ``shape``.
 
     ``whole``: what is stored so far does not matter. ``back`` turns values with points in front to where NumPy wants
-    them.
+    them. ``wide``: how many threads may encode the object, where it is no shard.
     """
     shards = layout.shards if layout.regular else layout.shards_for(shape)
     if shards is None:
         values = values if back is None else values.transpose(back)
-        return _chunk_updater(layout, shape, inside, values, whole, keep_empty)
+        return _chunk_updater(layout, shape, inside, values, whole, keep_empty, wide)
     selection = within(inside, points)
     if shards.order is not None:
         selection, turn = permute(selection, shards.order)
@@ -172,15 +181,17 @@ def _chunk_updater(
     values: Any,
     whole: bool,
     keep_empty: bool,
+    wide: int,
 ) -> Update:
     pipeline = layout.pipeline if layout.regular else layout.pipeline_for(shape)
+    encode, encode_bytes = _encoders(pipeline, wide)
 
     def update(old: Any) -> Any:
         if whole and values.shape == shape:
             if not keep_empty and is_empty(values, layout.fill):
                 return None
             if pipeline.view is None or values.flags.forc:
-                return pipeline.encode(values)
+                return encode(values)
             memory, chunk = _scratch(pipeline)
             copy_rows(values, chunk)
         else:
@@ -189,11 +200,29 @@ def _chunk_updater(
             chunk[inside] = values
             if not keep_empty and is_empty(chunk, layout.fill):
                 return None
-        if memory is None or pipeline.encode_bytes is None:
-            return pipeline.encode(chunk)
-        return pipeline.encode_bytes(memory)
+        return encode(chunk) if memory is None or encode_bytes is None else encode_bytes(memory)
 
     return update
+
+
+def _encoders(pipeline: Pipeline, wide: int) -> tuple[Callable[[Any], Buffer], Callable[[Bytes1D], Buffer] | None]:
+    """Return what encodes a chunk, and what encodes its bytes, on ``wide`` threads where the codec has them."""
+    encode_on, order, dtype = pipeline.encode_on, pipeline.order, pipeline.spec.dtype.numpy
+    if encode_on is None or wide < 2:
+        return pipeline.encode, pipeline.encode_bytes
+
+    def encode_bytes(memory: Bytes1D) -> Buffer:
+        return encode_on(memory, wide)
+
+    def encode(values: Any) -> Buffer:
+        stored = values if order is None else values.transpose(order)
+        if order is not None and stored.flags.c_contiguous and stored.dtype == dtype:
+            return encode_bytes(stored.reshape(-1).view(np.uint8))
+        memory, chunk = _scratch(pipeline)
+        copy_rows(values, chunk)
+        return encode_bytes(memory)  # type: ignore[arg-type]
+
+    return encode, encode_bytes
 
 
 def _scratch(pipeline: Pipeline) -> tuple[Bytes1D | None, Any]:

@@ -62,7 +62,8 @@ class Codec(NamedTuple):
     ``decode_run(chunks, out)`` (bytes->bytes only) decodes many buffers, each to as many bytes as the spec says, side
     by side into ``out``; it returns False where they must be decoded one by one. None where a call for each is as fast.
     ``encode_run(chunks)`` (bytes->bytes only) encodes many chunks, each of as many bytes as the spec says, to one
-    buffer each. None likewise.
+    buffer each. None likewise. ``encode_on(data, threads)`` (bytes->bytes only) encodes on that many threads of the
+    library's own; None where it has none, or the chunks are too small for them.
     ``is_view``: `decode` of a NumPy array returns a view of that memory (``bytes``, ``transpose``), never a copy.
     ``native`` (array->bytes only): such a view has the data type of the spec, byte order included.
     ``order`` (array->array only): the permutation, where the codec does nothing but permute the dimensions; readers
@@ -79,6 +80,7 @@ class Codec(NamedTuple):
     decode_until: Callable[[Buffer, np.ndarray[Any, Any], int], object] | None = None
     decode_run: Callable[[Sequence[Buffer], np.ndarray[Any, Any]], bool] | None = None
     encode_run: Callable[[Sequence[Buffer]], Sequence[Buffer]] | None = None
+    encode_on: Callable[[Buffer, int], Buffer] | None = None
 
 
 class Factory(Protocol):

@@ -32,9 +32,9 @@ class Pipeline(NamedTuple):
     None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.
     ``decode_until(raw, memory, stop)`` decodes at least the bytes before ``stop``, and maybe not all; None where
     that is no gain. ``decode_run(chunks, memory)`` decodes many chunks into such memory, side by side, or returns False
-    (see `Codec`); ``encode_run(chunks)`` encodes many that lie in such memory. ``order``: the elements lie in it
-    in the byte order of the data type, with the dimensions in this order, so memory of a result that lies alike can
-    be decoded into; None where they do not.
+    (see `Codec`). ``encode_run(chunks)`` encodes many that lie in such memory, ``encode_on(memory, threads)`` one.
+    ``order``: the elements lie in it in the byte order of the data type, with the dimensions in this order, so
+    memory of a result that lies alike can be decoded into; None where they do not.
     ``encoded_size`` is the stored size in bytes where it is always the same.
     """
 
@@ -46,6 +46,7 @@ class Pipeline(NamedTuple):
     decode_until: Callable[[Buffer, Bytes1D, int], object] | None
     decode_run: Callable[[Sequence[Buffer], Bytes1D], bool] | None
     encode_run: Callable[[Sequence[Buffer]], Sequence[Buffer]] | None
+    encode_on: Callable[[Buffer, int], Buffer] | None
     view: Callable[[Bytes1D], Any] | None
     nbytes: int | None
     raw: bool
@@ -128,6 +129,7 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         decode_until=byte_codecs[0].decode_until if viewable and len(byte_codecs) == 1 else None,
         decode_run=byte_codecs[0].decode_run if viewable and len(byte_codecs) == 1 else None,
         encode_run=byte_codecs[0].encode_run if moves and len(byte_codecs) == 1 else None,
+        encode_on=byte_codecs[0].encode_on if moves and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
         nbytes=inner.nbytes,
         raw=viewable and not byte_codecs,

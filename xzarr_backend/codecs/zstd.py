@@ -23,6 +23,9 @@ from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, i
 
 SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
 LARGEST_OF_RUN = 1 << 18  # bytes: above, a call for each chunk costs little beside the decoding
+LEAST_JOB = 1 << 19  # bytes: the library gives none of its threads less
+MOST_LEVEL_WIDE = 9  # above, each thread would take much memory
+OVERLAP = 3  # how much of the job before it a job sees, as the library counts it: 1/64 of the window
 MAGIC, SKIPPABLE = 0xFD2FB528, 0x184D2A50
 BLOCK = 1 << 17  # the most that one block decodes to
 CHECKSUM = 4  # the bit of a frame's descriptor
@@ -51,10 +54,13 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     if fast and small:
         encode, decode = _encode_small(level, checksum), _decode_small(spec.nbytes)
         return Codec(encode, decode, output, decode_run=decode_run, encode_run=encode_run)
-    encode = _encode(level, checksum)
     decode, decode_into = _in_place(spec.nbytes)
-    until = _decode_until(decode_into) if fast else None
-    return Codec(encode, decode, output, decode_into, decode_until=until, decode_run=decode_run, encode_run=encode_run)
+    codec = Codec(_encode(level, checksum), decode, output, decode_into, decode_run=decode_run, encode_run=encode_run)
+    if not fast:
+        return codec
+    wide = spec.nbytes >= 2 * LEAST_JOB and level <= MOST_LEVEL_WIDE
+    encode_on = _encode_on(level, checksum, spec.nbytes) if wide else None
+    return codec._replace(decode_until=_decode_until(decode_into), encode_on=encode_on)
 
 
 # --- the libraries, which take a while to import: opening does without ----------------------------------------------
@@ -120,6 +126,31 @@ def _encode_run(level: int, checksum: bool, small: bool) -> Callable[[Sequence[B
         return [memoryview(frame) for frame in compressor.multi_compress_to_buffer(list(chunks))]
 
     return encode_run
+
+
+def _encode_on(level: int, checksum: bool, nbytes: int) -> Callable[[Buffer, int], Any]:
+    """Return what encodes a chunk of ``nbytes`` on several threads (rows ``append_field`` and ``region_chunks``).
+
+    The context is not kept: its threads would not be there after a fork, and new ones are placed on idle cores.
+    """
+
+    def encode_on(data: Buffer, threads: int) -> Any:
+        jobs = min(threads, nbytes // LEAST_JOB)
+        fast = optional("zstandard") if jobs > 1 else None
+        if fast is None:
+            return _encode(level, checksum)(data)
+        parameters = fast.ZstdCompressionParameters.from_level(
+            level,
+            source_size=nbytes,
+            write_checksum=checksum,
+            write_content_size=True,
+            threads=jobs + 1,  # 5.1 ms against 5.6 with two threads for two jobs
+            job_size=-(-nbytes // jobs),
+            overlap_log=OVERLAP,
+        )
+        return fast.ZstdCompressor(compression_params=parameters).compress(data)
+
+    return encode_on
 
 
 def _compressor(level: int, checksum: bool) -> Any:

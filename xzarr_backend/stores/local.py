@@ -62,7 +62,7 @@ class LocalStore(Store):
             return None
         try:
             if scratch and byte_range is None:
-                count = os.preadv(descriptor, [scratch], 0)
+                count = os.readv(descriptor, [scratch])
                 if 0 < count < len(scratch):  # a file gives less than it was asked for only where it ends
                     return scratch[:count]
             status = os.fstat(descriptor)

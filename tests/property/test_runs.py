@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any
 
@@ -67,21 +70,26 @@ def sharded(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
     return values, document
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@given(data=st.data())
-def test_runs_read_like_numpy(threads: int, data: st.DataObject) -> None:
-    """Any selection reads what NumPy has, on one thread and on two, in short runs and in long ones."""
-    import json
-
-    values, document = data.draw(sharded())
-    store = MemoryStore({"zarr.json": json.dumps(document).encode()})
-    xz.open_array(store, mode="r+")[...] = values
+@contextmanager
+def runs_of(most: int, threads: int) -> Iterator[None]:
+    """Cut runs of ``most`` bytes at most, and share them between ``threads``, however little there is to do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(executor, "_cores", lambda: threads)
         patch.setattr(executor, "LEAST_BYTES", 1)
         patch.setattr(executor, "LEAST_BYTES_PER_ITEM", 1)
         patch.setattr(runs, "LEAST_NBYTES", 1)
-        patch.setattr(runs, "MOST_NBYTES", data.draw(st.sampled_from([1, 64, 1 << 19])))
+        patch.setattr(runs, "MOST_NBYTES", most)
+        yield
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@given(data=st.data())
+def test_runs_read_like_numpy(threads: int, data: st.DataObject) -> None:
+    """Any selection reads what NumPy has, on one thread and on two, in short runs and in long ones."""
+    values, document = data.draw(sharded())
+    store = MemoryStore({"zarr.json": json.dumps(document).encode()})
+    xz.open_array(store, mode="r+")[...] = values
+    with runs_of(data.draw(st.sampled_from([1, 64, 1 << 19])), threads):
         array = xz.open_array(store)
         for key in (..., data.draw(basic_keys(values.shape)), data.draw(basic_keys(values.shape))):
             np.testing.assert_array_equal(array[key], values[key])
@@ -91,8 +99,6 @@ def test_runs_read_like_numpy(threads: int, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_runs_write_like_numpy(threads: int, data: st.DataObject) -> None:
     """Values of any layout in memory go where NumPy puts them, empty chunks are left out, and zarr-python agrees."""
-    import json
-
     zarr = pytest.importorskip("zarr")
     values, document = data.draw(sharded())
     how = data.draw(st.sampled_from(["as they are", "turned", "every other", "one", "read-only", "swapped"]))
@@ -100,12 +106,7 @@ def test_runs_write_like_numpy(threads: int, data: st.DataObject) -> None:
     array, expected = xz.open_array(store, mode="r+"), np.zeros_like(values)
     keep_empty = data.draw(st.booleans())
     array.options = array.options._replace(write_empty_chunks=keep_empty)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executor, "_cores", lambda: threads)
-        patch.setattr(executor, "LEAST_BYTES", 1)
-        patch.setattr(executor, "LEAST_BYTES_PER_ITEM", 1)
-        patch.setattr(runs, "LEAST_NBYTES", 1)
-        patch.setattr(runs, "MOST_NBYTES", data.draw(st.sampled_from([8, 64, 1 << 19])))
+    with runs_of(data.draw(st.sampled_from([8, 64, 1 << 19])), threads):
         for key in (data.draw(basic_keys(values.shape)), ..., data.draw(basic_keys(values.shape))):
             new = laid_out(values[key], how)
             array[key] = new
@@ -147,6 +148,8 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         pytest.skip("zstandard is not installed")
 
     class Counting:
+        compress = library.compress
+
         @staticmethod
         def multi_compress_to_buffer(chunks: Any) -> Any:
             calls.append([len(chunk) for chunk in chunks])

@@ -249,6 +249,21 @@ def test_zstd_encodes_runs(level: int, checksum: bool, library: str, monkeypatch
         assert stated_size(single) == nbytes and bool(single[4] & 4) == checksum
 
 
+def test_small_chunks_are_encoded_without_numcodecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of a single chunk, too: the import takes longer than most writes of small chunks."""
+    pytest.importorskip("zstandard")
+    from xzarr_backend.codecs import zstd
+
+    codec = build("zstd", {"level": 3}, BytesSpec(600, 1))
+    monkeypatch.setattr(zstd, "_numcodecs", lambda: pytest.fail("numcodecs is not needed"))
+    raw = np.arange(600).astype("u1")
+    assert codec.encode_run is not None
+    for chunks in ([raw], [raw, raw + 1]):
+        for chunk, frame in zip(chunks, codec.encode_run(chunks), strict=True):
+            assert bytes(codec.decode(bytes(frame))) == chunk.tobytes()
+    assert bytes(codec.decode(codec.encode(raw))) == raw.tobytes()
+
+
 def test_zstd_runs_need_the_library_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, and for large chunks, there is nothing to gain."""
     from xzarr_backend.codecs import zstd

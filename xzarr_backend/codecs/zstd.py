@@ -45,22 +45,26 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
 
     if not spec.nbytes:
         return Codec(_encode(level, checksum), lambda data: _decode_any(data, spec.nbytes), output)
-    fast, small = _has_zstandard(), spec.nbytes <= SMALL
+    fast, small, in_runs = _has_zstandard(), spec.nbytes <= SMALL, spec.nbytes <= LARGEST_OF_RUN
     if not fast:
         _numcodecs()  # a library that is missing is reported when the codec is built
-    decode_run = encode_run = None
-    if spec.nbytes <= LARGEST_OF_RUN:
-        decode_run, encode_run = _decode_run(spec.nbytes), _encode_run(level, checksum, small) if fast else None
+    encode = _encode_small(level, checksum) if fast and small else _encode(level, checksum)
+    decode_run = _decode_run(spec.nbytes) if in_runs else None
+    encode_run = _encode_run(encode, level, checksum, small) if fast and in_runs else None
     if fast and small:
-        encode, decode = _encode_small(level, checksum), _decode_small(spec.nbytes)
-        return Codec(encode, decode, output, decode_run=decode_run, encode_run=encode_run)
+        return Codec(encode, _decode_small(spec.nbytes), output, decode_run=decode_run, encode_run=encode_run)
     decode, decode_into = _in_place(spec.nbytes)
-    codec = Codec(_encode(level, checksum), decode, output, decode_into, decode_run=decode_run, encode_run=encode_run)
-    if not fast:
-        return codec
-    wide = spec.nbytes >= 2 * LEAST_JOB and level <= MOST_LEVEL_WIDE
-    encode_on = _encode_on(level, checksum, spec.nbytes) if wide else None
-    return codec._replace(decode_until=_decode_until(decode_into), encode_on=encode_on)
+    wide = fast and spec.nbytes >= 2 * LEAST_JOB and level <= MOST_LEVEL_WIDE
+    return Codec(
+        encode,
+        decode,
+        output,
+        decode_into,
+        decode_until=_decode_until(decode_into) if fast else None,
+        decode_run=decode_run,
+        encode_run=encode_run,
+        encode_on=_encode_on(encode, level, checksum, spec.nbytes) if wide else None,
+    )
 
 
 # --- the libraries, which take a while to import: opening does without ----------------------------------------------
@@ -114,21 +118,28 @@ def _encode_small(level: int, checksum: bool) -> Callable[[Buffer], Any]:
     return encode
 
 
-def _encode_run(level: int, checksum: bool, small: bool) -> Callable[[Sequence[Buffer]], Sequence[Buffer]]:
-    """Return what encodes many chunks with one call (row ``write_shard`` of the benchmark)."""
+def _encode_run(
+    encode: Callable[[Buffer], Any], level: int, checksum: bool, small: bool
+) -> Callable[[Sequence[Buffer]], Sequence[Buffer]]:
+    """Return what encodes many chunks with one call (row ``write_shard`` of the benchmark), and a single one as ever.
+
+    Chunks that are not ``small`` are read with numcodecs.
+    """
 
     def encode_run(chunks: Sequence[Buffer]) -> Sequence[Buffer]:
         if not small:
             _numcodecs()  # which the next read, or a write of a part, would wait for
         compressor = _compressor(level, checksum) if len(chunks) > 1 else None
         if compressor is None or not hasattr(compressor, "multi_compress_to_buffer"):
-            return [*map(_encode(level, checksum), chunks)]
+            return [*map(encode, chunks)]
         return [memoryview(frame) for frame in compressor.multi_compress_to_buffer(list(chunks))]
 
     return encode_run
 
 
-def _encode_on(level: int, checksum: bool, nbytes: int) -> Callable[[Buffer, int], Any]:
+def _encode_on(
+    encode: Callable[[Buffer], Any], level: int, checksum: bool, nbytes: int
+) -> Callable[[Buffer, int], Any]:
     """Return what encodes a chunk of ``nbytes`` on several threads (rows ``append_field`` and ``region_chunks``).
 
     The context is not kept: its threads would not be there after a fork, and new ones are placed on idle cores.
@@ -138,7 +149,7 @@ def _encode_on(level: int, checksum: bool, nbytes: int) -> Callable[[Buffer, int
         jobs = min(threads, nbytes // LEAST_JOB)
         fast = optional("zstandard") if jobs > 1 else None
         if fast is None:
-            return _encode(level, checksum)(data)
+            return encode(data)
         parameters = fast.ZstdCompressionParameters.from_level(
             level,
             source_size=nbytes,

@@ -8,7 +8,7 @@ kind share (formats/alike.py) is compiled once. Benchmark: open_array.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from .codecs.sharding import SHARDING, Sharding, chains_of, parse_sharding
 from .codecs.table import CODECS
 from .dtypes import DataType
 from .errors import MetadataError
+from .formats.alike import Alike
 from .spec import ArraySpec, Named
 
 
@@ -152,20 +153,17 @@ def compile_layout(spec: ArraySpec, path: str, allow: Collection[str] = ()) -> L
     """Return the layout of the array of ``spec`` whose keys begin with ``path`` (empty for the root)."""
     key = compile_key(spec.chunk_key_encoding, f"{path}/" if path else "", len(spec.shape))
     grid, fill = spec.chunk_grid, spec.fill_value
-    kind = id(spec.codecs), grid.largest_chunk, fill is None, frozenset(allow)
-    known = _compiled.get(kind) if grid.regular else None
+    kind = (id(spec.codecs), grid.largest_chunk, fill is None, frozenset(allow)) if grid.regular else None
+    known = _compiled.find(kind)
     if known is not None and known.is_for(spec):
         return known.moved(grid, key)
     layout = Layout(grid, key, spec.dtype, spec.dtype.zero if fill is None else fill, spec.codecs, allow)
-    if layout.regular and _all_in_table(layout.codecs):
-        if len(_compiled) >= KEPT:
-            _compiled.clear()
-        _compiled[kind] = layout
+    if kind is not None and _all_in_table(layout.codecs):
+        _compiled.keep(kind, layout)
     return layout
 
 
-KEPT = 256  # layouts
-_compiled: dict[Hashable, Layout] = {}  # by the identity of codecs, which a layout keeps alive
+_compiled: Alike[Layout] = Alike()  # by the identity of codecs, which a layout keeps alive
 
 
 def _all_in_table(codecs: Sequence[Named]) -> bool:

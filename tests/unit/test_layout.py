@@ -16,6 +16,8 @@ from xzarr_backend import layout as layouts
 from xzarr_backend.codecs.base import BYTES_BYTES, BytesSpec, Codec
 from xzarr_backend.dtypes import as_dtype
 from xzarr_backend.errors import UnsupportedError
+from xzarr_backend.formats import alike
+from xzarr_backend.formats.alike import Alike
 from xzarr_backend.stores import MemoryStore
 
 ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
@@ -24,7 +26,7 @@ SHARDED = {"chunks": (2,), "shards": (4,)}
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layouts, "_compiled", {})
+    monkeypatch.setattr(layouts, "_compiled", Alike())
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def test_edged_chunks_are_compiled_by_each_array(compiled: list[Any]) -> None:
         compiled.clear()
         np.testing.assert_array_equal(xz.open_array(store)[:], np.arange(6))
         assert compiled
-    assert not [layout for layout in layouts._compiled.values() if not layout.regular]
+    assert not [layout for layout in layouts._compiled._made.values() if not layout.regular]
 
 
 def test_a_codec_that_is_registered_anew_means_what_it_means_now() -> None:
@@ -160,12 +162,12 @@ def test_what_one_caller_allows_is_not_allowed_to_all() -> None:
 
 def test_few_layouts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that opens thousands of kinds keeps a few."""
-    monkeypatch.setattr(layouts, "KEPT", 4)
+    monkeypatch.setattr(alike, "KEPT", 4)
     for number in range(11):
         store = MemoryStore()
         xz.create_array(store, data=np.arange(3), chunks=(2,), fill_value=number)
         np.testing.assert_array_equal(xz.open_array(store)[:], np.arange(3))
-        assert len(layouts._compiled) <= 4
+        assert len(layouts._compiled._made) <= 4
 
 
 def test_an_array_that_grows_keeps_its_own_chunks() -> None:

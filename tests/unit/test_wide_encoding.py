@@ -15,6 +15,7 @@ from xzarr_backend import executor, layout
 from xzarr_backend.codecs import BytesSpec, zstd
 from xzarr_backend.codecs.base import Codec
 from xzarr_backend.codecs.zstd import frame_sizes
+from xzarr_backend.formats.alike import Alike
 from xzarr_backend.stores import MemoryStore
 
 pytest.importorskip("zstandard")
@@ -99,7 +100,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return encode
 
     monkeypatch.setattr(zstd, "_encode_on", watching)
-    monkeypatch.setattr(layout, "_compiled", {})
+    monkeypatch.setattr(layout, "_compiled", Alike())
     monkeypatch.setattr(executor, "_cores", lambda: 4)
     return seen
 

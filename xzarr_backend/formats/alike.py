@@ -1,4 +1,4 @@
-"""What the arrays of a group share is parsed once: their kind (type, fill value, codecs), and the form of each.
+"""What arrays share is parsed once: their kind (type, fill value, codecs), and the form of each; layouts use it, too.
 
 Imports spec types only. Invariant: two parts of documents count as alike when they are the same to the type and the
 bit, so that what a document means never depends on what was parsed before it. Benchmark: xr_open_varied_c.
@@ -7,29 +7,33 @@ bit, so that what a document means never depends on what was parsed before it. B
 from __future__ import annotations
 
 import marshal
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
-from ..spec import JSON, ArraySpec
+from ..spec import JSON
 
-KEPT = 256  # specs; a group has a few kinds of arrays, and some more forms
+KEPT = 256  # a group has a few kinds of arrays, and some more forms
 LARGEST = 16 * 1024  # bytes of a fingerprint
 
+T = TypeVar("T")
 
-class Alike:
-    """The specs parsed last, by the fingerprint of a part of their documents."""
+
+class Alike(Generic[T]):
+    """What was made last, by what it was made from (None: that is not kept)."""
 
     def __init__(self) -> None:
-        self._specs: dict[bytes, ArraySpec] = {}
+        self._made: dict[Hashable, T] = {}
 
-    def find(self, key: bytes | None) -> ArraySpec | None:
-        """Return a spec whose document has this fingerprint, if one is kept."""
-        return None if key is None else self._specs.get(key)
+    def find(self, key: Hashable | None) -> T | None:
+        """Return what was made from ``key``, if it is kept."""
+        return None if key is None else self._made.get(key)
 
-    def keep(self, key: bytes | None, spec: ArraySpec) -> None:
-        """Keep ``spec``."""
+    def keep(self, key: Hashable | None, made: T) -> None:
+        """Keep ``made``."""
         if key is not None:
-            if len(self._specs) >= KEPT:
-                self._specs = {}
-            self._specs[key] = spec
+            if len(self._made) >= KEPT:
+                self._made = {}
+            self._made[key] = made
 
 
 def fingerprint(part: JSON) -> bytes | None:

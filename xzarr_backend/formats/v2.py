@@ -60,7 +60,8 @@ def parse_array_v2(
     )
 
 
-_kinds, _forms = Alike(), Alike()
+_kinds: Alike[ArraySpec] = Alike()
+_forms: Alike[ArraySpec] = Alike()
 
 
 def _parse_array(

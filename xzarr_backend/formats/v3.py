@@ -68,8 +68,9 @@ def parse_array_v3(stored: Mapping[str, JSON], reading: Reading = TOLERANT) -> A
     return ArraySpec(*same[:6], names, attributes, 3, stored)  # `_replace` takes three times as long
 
 
-_same = Alike()  # by all members but the attributes
-_kinds, _forms = Alike(), Alike()  # by those of them that are not the form, which is shape, grid and names; by the form
+_same: Alike[ArraySpec] = Alike()  # by all members but the attributes
+_kinds: Alike[ArraySpec] = Alike()  # by those of them that are not the form
+_forms: Alike[ArraySpec] = Alike()  # by the form, which is shape, grid and names
 
 
 def _parse_array(stored: Mapping[str, JSON], reading: Reading, alike: ArraySpec | None = None) -> ArraySpec:

@@ -37,7 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sharded zstd": {**V3, "compressors": ZSTD, "shards": (SIDE * IN_SHARD, SIDE, SIDE)},
 }
 OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
-WRITTEN_CALLS, OF_A_WRITTEN_RUN = (36, 20), (7, 4)
+WRITTEN_CALLS, OF_A_WRITTEN_RUN = (36, 20), (7, 4)  # own and other; every chunk of this array has its own folder
 OF_A_RUN = 4, 2  # where many chunks are decoded with one call
 
 

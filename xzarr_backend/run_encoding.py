@@ -15,11 +15,11 @@ from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
 from .memory import Bytes1D, copy_rows, decoded_buffer
 from .plan import Plan
-from .runs import LEAST_CHUNKS, Run, RunPlan, plan_runs
+from .runs import LEAST_CHUNKS, TASKS_EACH, Run, RunPlan, plan_runs
 
 
-def plan_encoding(pipeline: Pipeline, planned: Plan, values: Any, least: int) -> RunPlan | None:
-    """Return how ``values`` are encoded, in ``least`` runs if possible.
+def plan_encoding(pipeline: Pipeline, planned: Plan, values: Any, threads: int) -> RunPlan | None:
+    """Return how ``values`` are encoded, in runs that ``threads`` share.
 
     None unless the codec takes runs and every part of ``planned`` is a whole chunk.
     """
@@ -28,7 +28,7 @@ def plan_encoding(pipeline: Pipeline, planned: Plan, values: Any, least: int) ->
     bricks = planned.bricks()
     if bricks is None or bricks.sizes != pipeline.spec.shape or values.shape != planned.shape:
         return None
-    return plan_runs(pipeline, bricks, least)
+    return plan_runs(pipeline, bricks, 1 if threads == 1 else TASKS_EACH * threads)
 
 
 class RunEncoder:

@@ -18,6 +18,7 @@ from .plan import Bricks
 
 LEAST_NBYTES, MOST_NBYTES = 1 << 17, 1 << 19  # decoded bytes of one run: it stays in the cache
 LEAST_CHUNKS = 3  # fewer are as fast one by one
+TASKS_EACH = 4  # tasks that the chunks of shards should make at least, for each thread that shares them
 
 
 class Run(NamedTuple):

@@ -15,11 +15,10 @@ import numpy as np
 from .executor import thread_budget
 from .layout import Layout, Shards
 from .plan import Plan, permute, plan, within
-from .runs import LEAST_CHUNKS, RunPlan, plan_runs
+from .runs import LEAST_CHUNKS, TASKS_EACH, RunPlan, plan_runs
 from .selection import Indices
 
 _SLICE = frozenset({slice})
-TASKS_EACH = 4  # tasks of decoding that a read should make at least, for each thread
 MOST_KEPT = 256  # cuts of one read
 
 

@@ -29,8 +29,6 @@ from .selection import Selection
 from .stores.base import Store
 from .stores.files import thread_lock
 
-RUNS_EACH = 4  # runs that a shard is cut into at least, for each thread that encodes its inner chunks
-
 LockOf = Callable[[str], AbstractContextManager[object]]  # the lock of a stored object, by its key
 # from the old object's bytes (None: there is none) to the new ones (None: delete), a list of parts where it is a shard
 Update = Callable[[Any], Any]
@@ -66,10 +64,10 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
     front = planned.front
     back = None if front is None else tuple(np.argsort(front))
 
-    threads = threads_for(planned.nparts, layout.chunk_nbytes)
-    if layout.shards is not None and planned.nparts < thread_budget():
+    threads, budget = threads_for(planned.nparts, layout.chunk_nbytes), thread_budget()
+    if layout.shards is not None and planned.nparts < budget:
         threads = 1  # few shards: it is their inner chunks that the threads share
-    wide = thread_budget() // threads  # threads that are left for encoding each object
+    wide = budget // threads  # threads that are left for encoding each object
 
     def work(parts: Iterator[Part]) -> None:
         with inline() if threads > 1 else nullcontext():
@@ -281,7 +279,7 @@ def _shard_updater(shards: Shards, selection: Selection, values: Any, whole: boo
 
         threads = threads_for(planned.nparts, inner.chunk_nbytes)
         numbers = planned.numbers(grid.counts)
-        runs = plan_encoding(inner.pipeline, planned, values, RUNS_EACH * threads if threads > 1 else 1)
+        runs = plan_encoding(inner.pipeline, planned, values, threads)
         if runs is not None:
             run(work_in_runs, runs.runs, len(runs.runs), min(threads, len(runs.runs)))
         else:

@@ -270,7 +270,7 @@ class LocalStore(Store):
                 raise outside(folder)
         if len(self._checked) >= CHECKED_FOLDERS:
             self._checked.clear()
-        if os.path.isdir(folder):
+        if S_ISDIR(mode) or os.path.isdir(folder):
             self._checked.add(folder)
 
     def _write_beside(self, path: str, parts: Sequence[Buffer]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -91,23 +91,32 @@ def allocate(shape: tuple[int, ...], layout: Layout, order: tuple[int, ...] | No
 
 def read_chunks(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from chunks that are objects of their own."""
+    read_parts(source, planned.parts(), planned.nparts, planned.front, target)
+
+
+def read_parts(
+    source: Source, parts: Iterable[Part], count: int, front: tuple[int, ...] | None, target: Target
+) -> None:
+    """Fill ``target`` from ``count`` parts of a plan; ``front`` as in `Plan.front`."""
     store, layout = source.store, source.layout
-    nbytes_each = target.array.nbytes // planned.nparts if layout.pipeline.raw else layout.chunk_nbytes
-    threads = threads_for(planned.nparts, nbytes_each)
+    nbytes_each = layout.chunk_nbytes
+    if layout.pipeline.raw:
+        nbytes_each = min(nbytes_each, target.array.nbytes // count)
+    threads = threads_for(count, nbytes_each)
     if layout.pipeline.nbytes is None:
         # Making elements of variable length holds the interpreter: threads would only wait for each other. But a second
         # one decompresses meanwhile (row ``strings`` of the benchmark).
         threads = min(threads, 2 if layout.chain.bytes else 1)
     if not store.concurrent:
-        small = threads == 1 and planned.nparts >= LEAST_TURN and layout.chunk_nbytes < LEAST_BYTES_PER_ITEM
+        small = threads == 1 and count >= LEAST_TURN and layout.chunk_nbytes < LEAST_BYTES_PER_ITEM
         way = _in_turns if small and not layout.pipeline.raw else _fetching
-        run(way(source, planned, target), planned.parts(), planned.nparts, threads)
+        run(way(source, front, target), parts, count, threads)
         return
-    parts = planned.parts()
+    rest = iter(parts)
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1)))
-    while window := list(islice(parts, size)):
+    while window := list(islice(rest, size)):
         fetched = fetch_many(source, [Request(layout.key(part.coords)) for part in window])
-        work = _placing(source, planned, target)
+        work = placing(source, front, target)
         run(work, zip(fetched, window, strict=True), len(window), min(threads, len(window)))
 
 
@@ -121,9 +130,18 @@ def fetch_many(source: Source, requests: Sequence[Request]) -> list[Any]:
         ) from error
 
 
-def _fetching(source: Source, planned: Plan, target: Target) -> Callable[[Iterator[Part]], None]:
+def fetch_one(source: Source, part: Part, memory: memoryview | None) -> Any:
+    """Fetch the object of ``part``, into ``memory`` where it is large enough; any failure becomes a `ChunkError`."""
+    key = source.layout.key(part.coords)
+    try:
+        return source.store.get(key, None, memory)
+    except Exception as error:
+        raise chunk_error(error, source, part.coords, key) from error
+
+
+def _fetching(source: Source, front: tuple[int, ...] | None, target: Target) -> Callable[[Iterator[Part]], None]:
     """Return the loop that fetches, decodes and places parts; several threads may run it on shared parts."""
-    store, layout, front = source.store, source.layout, planned.front
+    store, layout = source.store, source.layout
     key = layout.key
 
     def work(parts: Iterator[Part]) -> None:
@@ -149,13 +167,13 @@ def _fetching(source: Source, planned: Plan, target: Target) -> Callable[[Iterat
     return work
 
 
-def _in_turns(source: Source, planned: Plan, target: Target) -> Callable[[Iterator[Part]], None]:
+def _in_turns(source: Source, front: tuple[int, ...] | None, target: Target) -> Callable[[Iterator[Part]], None]:
     """Return the loop for many small chunks, on one thread: it fetches some of them, then decodes and places those.
 
     What it runs stays in the processor's caches for longer; the objects of a turn lie one behind the other in memory of
     the thread, which saves asking how large they are (row ``small_all`` of the benchmark).
     """
-    store, key, place = source.store, source.layout.key, _placing(source, planned, target)
+    place = placing(source, front, target)
     nbytes = expected_nbytes(source.layout.pipeline)
 
     def work(parts: Iterator[Part]) -> None:
@@ -163,11 +181,7 @@ def _in_turns(source: Source, planned: Plan, target: Target) -> Callable[[Iterat
         used, slot = 0, PART_NBYTES + (nbytes or 0)
         memory = None if nbytes is None else encoded_buffer(TURN_NBYTES + slot)
         for part in parts:
-            name = key(part[0])
-            try:
-                raw = store.get(name, None, memory and memory[used : used + slot])
-            except Exception as error:
-                raise chunk_error(error, source, part[0], name) from error
+            raw = fetch_one(source, part, memory and memory[used : used + slot])
             turn.append((raw, part))
             used += PART_NBYTES if raw is None else PART_NBYTES + len(raw)
             if used > TURN_NBYTES:
@@ -178,9 +192,11 @@ def _in_turns(source: Source, planned: Plan, target: Target) -> Callable[[Iterat
     return work
 
 
-def _placing(source: Source, planned: Plan, target: Target) -> Callable[[Iterator[tuple[Any, Part]]], None]:
+def placing(
+    source: Source, front: tuple[int, ...] | None, target: Target
+) -> Callable[[Iterator[tuple[Any, Part]]], None]:
     """Return the loop that decodes and places parts whose objects were fetched before."""
-    layout, front = source.layout, planned.front
+    layout = source.layout
 
     def work(fetched: Iterator[tuple[Any, Part]]) -> None:
         decoder = decoder_for(layout.pipeline, target.array, fetches=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes1D = npt.NDArray[np.uint8]
+Lend = Callable[[int | None], memoryview | None]  # memory for an object of about so many bytes
 
 ALIGNMENT = 64  # bytes: a line of the processor's cache
 HUGE_PAGE = 2 * 2**20  # bytes: where the system has such pages, NumPy asks for them

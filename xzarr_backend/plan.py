@@ -102,6 +102,31 @@ class Plan(NamedTuple):
             insides.append(inside)
         return Bricks(tuple(map(len, self.sections)), tuple(sizes), tuple(insides))
 
+    def inner(self) -> tuple[Plan, tuple[slice, ...]] | None:
+        """Return the plan of the chunks that are needed from end to end, and its place in the result; None without any.
+
+        Along dimensions where the selection lies in one chunk, it is the piece of that one.
+        """
+        if self.points:
+            return None
+        sections, places = [], []
+        for along in self.sections:
+            kept = along if len(along) == 1 else [section for section in along if section.whole]
+            if not kept or not all(isinstance(place, slice) and place.step in (None, 1) for _, _, place, _ in kept):
+                return None
+            start, stop = kept[0].place.start, kept[-1].place.stop  # type: ignore[union-attr]
+            if start:
+                kept = [Section(chunk, piece, _moved(place, -start), whole) for chunk, piece, place, whole in kept]
+            sections.append(kept)
+            places.append(slice(start, stop))
+        shape = tuple(place.stop - place.start for place in places)
+        return Plan(shape, self.rank, tuple(sections), (), [], False), tuple(places)
+
+    def parts_beside(self, inner: Plan) -> list[Part]:
+        """Return the parts whose chunks are not those of ``inner``."""
+        chunks = [range(along[0].chunk, along[-1].chunk + 1) for along in inner.sections]
+        return [part for part in self.parts() if not all(map(range.__contains__, chunks, part.coords))]
+
     def numbers(self, counts: Sequence[int]) -> list[int]:
         """Return the number of each part's chunk, counted in C order of a grid of ``counts`` chunks, as `parts` go."""
         if self.points:
@@ -143,6 +168,10 @@ class Plan(NamedTuple):
                     coords[axis], inside[axis] = section.chunk, section.inside
                 place = (group.place, *(section.place for section in combination))
                 yield Part(tuple(coords), tuple(inside), place, False)
+
+
+def _moved(place: Any, by: int) -> slice:
+    return slice(place.start + by, place.stop + by)
 
 
 def _number(coords: Sequence[int], counts: Sequence[int]) -> int:

@@ -1,7 +1,7 @@
 """Reading a selection: plan it, allocate the result once, fill it from chunks or shards.
 
-Imports the rows below, chunk_reading and shard_reading. Invariant: what this returns holds the stored values or the
-fill value of chunks that are not stored; every other case is an error.
+Imports the rows below, chunk_reading, run_reading and shard_reading. Invariant: what this returns holds the stored
+values or the fill value of chunks that are not stored; every other case is an error.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 from .chunk_reading import Source, allocate, read_chunks
 from .plan import plan
+from .run_reading import read_in_runs
 from .selection import Selection
 from .shard_reading import read_shards
 
@@ -21,6 +22,9 @@ def read(source: Source, selection: Selection) -> Any:
     # in the order of the stored elements, so that chunks are copied as they lie, or decoded in place
     target = allocate(planned.shape, layout, None if planned.points else layout.order)
     if planned.nparts:
-        (read_chunks if layout.shards is None else read_shards)(source, planned, target)
+        if layout.shards is not None:
+            read_shards(source, planned, target)
+        elif not read_in_runs(source, planned, target):
+            read_chunks(source, planned, target)
         target.report_missing(source)
     return target.array

@@ -15,15 +15,13 @@ from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import Index
 from .index_cache import CacheKey
 from .layout import Layout
+from .memory import Lend
 from .plan import Part
 from .shard_cutting import Cut
 from .stores.base import ByteRange, Request
 
 WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
 GAP_NBYTES = 64 * 1024  # ranges closer than this are fetched as one: a request costs more than the bytes between
-
-
-Lend = Callable[[int | None], memoryview | None]  # memory for an object of about so many bytes
 
 
 class Blob(NamedTuple):

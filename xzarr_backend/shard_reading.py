@@ -20,7 +20,7 @@ from .decoding import Decoder
 from .errors import ChunkError
 from .executor import Task, run, run_fetched, threads_for
 from .layout import Layout
-from .memory import Blocks, encoded_buffer
+from .memory import Blocks, Lend, encoded_buffer
 from .plan import Part, Plan, open_mesh
 from .run_decoding import RunDecoder
 from .runs import LEAST_NBYTES, Run, RunPlan, chunks_at_once
@@ -29,7 +29,6 @@ from .shard_fetching import (
     Blob,
     Found,
     FoundIndex,
-    Lend,
     Shard,
     ShardChanged,
     fetch_chunks,

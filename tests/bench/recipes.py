@@ -120,6 +120,13 @@ def _slabs(scale: Scale) -> dict[str, Stored]:
     }
 
 
+def _small(scale: Scale) -> dict[str, Stored]:
+    def stored(codec: str) -> Stored:
+        return sheet, Recipe((scale.sheet,) * 2, "f4", (64, 64), codec=codec)
+
+    return {"small": stored("blosc"), "small_zstd": stored("zstd")}
+
+
 def _strings(scale: Scale) -> dict[str, Stored]:
     chunks = (max(scale.strings // 20, 1),)
     return {
@@ -145,5 +152,4 @@ def _many_chunks(scale: Scale) -> dict[str, Stored]:
 
 def stores(scale: Scale) -> dict[str, Stored]:
     """Return the arrays that are prepared: name -> (values, recipe)."""
-    small = sheet, Recipe((scale.sheet,) * 2, "f4", (64, 64), codec="blosc")
-    return {**_cubes(scale), **_slabs(scale), "small": small, **_strings(scale), **_many_chunks(scale)}
+    return {**_cubes(scale), **_slabs(scale), **_small(scale), **_strings(scale), **_many_chunks(scale)}

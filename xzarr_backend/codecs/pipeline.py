@@ -19,6 +19,8 @@ from .registry import lookup
 
 Bytes1D = npt.NDArray[np.uint8]
 
+LARGEST_COPIED = 1 << 13  # bytes: of larger raw chunks, copying them once more takes longer than placing each
+
 
 class Pipeline(NamedTuple):
     """The functions of a chain of codecs for chunks of one shape.
@@ -127,7 +129,7 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         encode_bytes=_compose([codec.encode for codec in reversed(byte_codecs)]) if moves else None,
         decode_into=_compose_into(byte_codecs) if viewable else None,
         decode_until=byte_codecs[0].decode_until if viewable and len(byte_codecs) == 1 else None,
-        decode_run=byte_codecs[0].decode_run if viewable and len(byte_codecs) == 1 else None,
+        decode_run=_compose_run(byte_codecs, inner.nbytes) if viewable else None,
         encode_run=byte_codecs[0].encode_run if moves and len(byte_codecs) == 1 else None,
         encode_on=byte_codecs[0].encode_on if moves and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
@@ -173,3 +175,24 @@ def _compose_into(byte_codecs: Sequence[Codec]) -> Callable[[Buffer, Bytes1D], o
         return first
     rest = _compose([codec.decode for codec in byte_codecs[1:]])
     return lambda raw, out: first(rest(raw), out)
+
+
+def _compose_run(
+    byte_codecs: Sequence[Codec], nbytes: int | None
+) -> Callable[[Sequence[Buffer], Bytes1D], bool] | None:
+    """Return what decodes many chunks of ``nbytes`` at once: raw ones are only laid side by side."""
+    if not byte_codecs:
+        return _side_by_side if nbytes and nbytes <= LARGEST_COPIED else None
+    first = byte_codecs[0].decode_run
+    if first is None or len(byte_codecs) == 1:
+        return first
+    rest = _compose([codec.decode for codec in byte_codecs[1:]])
+    return lambda chunks, out: first([rest(raw) for raw in chunks], out)
+
+
+def _side_by_side(chunks: Sequence[Buffer], out: Bytes1D) -> bool:
+    nbytes = len(out) // len(chunks)
+    if any(len(chunk) != nbytes for chunk in chunks):
+        return False
+    out[:] = np.frombuffer(b"".join(chunks), np.uint8)
+    return True

@@ -7,6 +7,7 @@ Which library, and why: docs/adr/0001-codec-libraries.md. Source: zarr-extension
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -237,6 +238,10 @@ def _decode_run(expected: int) -> Callable[[Sequence[Buffer], Bytes1D], bool]:
         data = b"".join(chunks)
         if not _one_frame_each(data, map(len, chunks), expected):
             return False
+        # numcodecs takes nine tenths of the time, but 20 ms and more to be imported
+        reused = _reused() if expected <= SMALL and "numcodecs.zstd" not in sys.modules else None
+        if reused is not None:
+            return bool(reused[1].stream_reader(data, read_across_frames=True).readinto(out) == len(out))
         _numcodecs().decompress(data, out)
         return True
 

@@ -13,7 +13,7 @@ import numpy as np
 from .codecs.base import Buffer
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
-from .memory import Bytes1D, copy_rows, decoded_buffer
+from .memory import Bytes1D, aligned, copy_rows, decoded_buffer
 from .plan import Plan
 from .runs import LEAST_CHUNKS, TASKS_EACH, Run, RunPlan, plan_runs
 
@@ -63,7 +63,8 @@ class RunEncoder:
         planned, picked = self._plan, self._bricks[run.place]
         if planned.direct and picked.flags.c_contiguous and picked.dtype == self._dtype:
             return picked.reshape(-1).view(np.uint8)  # type: ignore[no-any-return]
-        memory = decoded_buffer((run.stop - run.start) * self._nbytes)
+        nbytes = (run.stop - run.start) * self._nbytes
+        memory = aligned(nbytes) if planned.pipeline.raw else decoded_buffer(nbytes)  # raw chunks stay until stored
         counts = picked.shape[: 1 - len(planned.stored)]
         chunks = memory.view(self._dtype).reshape(*counts, *planned.stored[1:])
         behind = len(counts) - 1

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import xzarr_backend as xz
 from tests.strategies import basic_keys
-from xzarr_backend import executor, runs
+from xzarr_backend import executor, run_encoding, runs
 from xzarr_backend.codecs import zstd
 from xzarr_backend.runs import cut_runs
 from xzarr_backend.stores import MemoryStore
@@ -34,9 +34,21 @@ def test_runs_cover_the_bricks(counts: list[int], most: int) -> None:
     assert seen == prod(counts)
 
 
+BLOSC = {"cname": "lz4", "clevel": 1, "shuffle": "noshuffle", "typesize": 1, "blocksize": 0}
+CHAINS: dict[str, list[dict[str, Any]]] = {
+    "raw": [],
+    "zstd": [{"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
+    "zstd with checksum": [{"name": "zstd", "configuration": {"level": 1, "checksum": True}}],
+    "zstd and crc32c": [{"name": "zstd", "configuration": {"level": 1, "checksum": False}}, {"name": "crc32c"}],
+    "crc32c": [{"name": "crc32c"}],
+    "blosc": [{"name": "blosc", "configuration": BLOSC}],
+    "gzip": [{"name": "gzip", "configuration": {"level": 1}}],
+}
+
+
 @st.composite
 def sharded(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
-    """Values, and how to store them in shards of many small zstd chunks, transposed inside or outside, or not."""
+    """Values, and how to store them in shards of many small chunks, transposed inside or outside, or not."""
     rank = draw(st.integers(1, 3))
     inner = tuple(draw(st.integers(1, 4)) for _ in range(rank))
     order = draw(st.permutations(range(rank)))
@@ -50,10 +62,10 @@ def sharded(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
     if draw(st.booleans()):
         values[draw(basic_keys(shape))] = 0  # inner chunks that are not stored
     transpose = {"name": "transpose", "configuration": {"order": list(order)}}
-    zstd_codec = {"name": "zstd", "configuration": {"level": 1, "checksum": draw(st.booleans())}}
+    compressors = draw(st.sampled_from(list(CHAINS.values())))
     inner_shape = [inner[axis] for axis in order] if outside else list(inner)
     little = {"name": "bytes", "configuration": {"endian": draw(st.sampled_from(["little", "big"]))}}
-    codecs = [*([] if outside else [transpose]), little, zstd_codec]
+    codecs = [*([] if outside else [transpose]), little, *compressors]
     sharding = {"name": "sharding_indexed", "configuration": {"chunk_shape": inner_shape, "codecs": codecs}}
     grid = {"name": "regular", "configuration": {"chunk_shape": list(shard)}}
     document = {
@@ -177,6 +189,25 @@ def test_one_call_encodes_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [len(sizes) for sizes in calls] == [4]  # and one alone
     assert {size for sizes in calls for size in sizes} == {16 * 16 * 32 * 2}
     np.testing.assert_array_equal(array[...], np.concatenate([values, sparse]))
+
+
+@pytest.mark.parametrize("chain", list(CHAINS))
+def test_inner_chunks_are_picked_in_runs(chain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the codecs, many inner chunks are picked with one copy; raw ones are stored from there."""
+    values = (np.arange(64 * 64 * 128) // 7 + 1).astype("u2").reshape(64, 64, 128)
+    counts: list[int] = []
+    encode = run_encoding.RunEncoder.encode
+
+    def counted(encoder: Any, run: Any) -> Any:
+        counts.append(run.stop - run.start)
+        return encode(encoder, run)
+
+    monkeypatch.setattr(run_encoding.RunEncoder, "encode", counted)
+    shape = {"shards": (64, 64, 128), "chunks": (16, 16, 32)}
+    with executor.inline():
+        array = xz.create_array(MemoryStore(), data=values, compressors=CHAINS[chain] or None, **shape)
+    assert counts == [32, 32]
+    np.testing.assert_array_equal(array[...], values)
 
 
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:

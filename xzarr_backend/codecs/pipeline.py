@@ -130,7 +130,7 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         decode_into=_compose_into(byte_codecs) if viewable else None,
         decode_until=byte_codecs[0].decode_until if viewable and len(byte_codecs) == 1 else None,
         decode_run=_compose_run(byte_codecs, inner.nbytes) if viewable else None,
-        encode_run=byte_codecs[0].encode_run if moves and len(byte_codecs) == 1 else None,
+        encode_run=_compose_encode_run(byte_codecs) if moves else None,
         encode_on=byte_codecs[0].encode_on if moves and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
         nbytes=inner.nbytes,
@@ -188,6 +188,26 @@ def _compose_run(
         return first
     rest = _compose([codec.decode for codec in byte_codecs[1:]])
     return lambda chunks, out: first([rest(raw) for raw in chunks], out)
+
+
+def _compose_encode_run(byte_codecs: Sequence[Codec]) -> Callable[[Sequence[Buffer]], Sequence[Buffer]]:
+    """Return what encodes many chunks; raw ones are stored as they are."""
+    if not byte_codecs:
+        return lambda chunks: chunks
+    first, *others = byte_codecs
+    encode_run = first.encode_run
+    if encode_run is None:
+        encode = _compose([codec.encode for codec in reversed(byte_codecs)])
+        return lambda chunks: [_own(encode(chunk)) for chunk in chunks]
+    if not others:
+        return encode_run
+    rest = _compose([codec.encode for codec in reversed(others)])
+    return lambda chunks: [rest(encoded) for encoded in encode_run(chunks)]
+
+
+def _own(encoded: Buffer) -> bytes:
+    """Return bytes that share no memory with what was encoded."""
+    return encoded if isinstance(encoded, bytes) else bytes(encoded)
 
 
 def _side_by_side(chunks: Sequence[Buffer], out: Bytes1D) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -91,17 +91,9 @@ def allocate(shape: tuple[int, ...], layout: Layout, order: tuple[int, ...] | No
 
 def read_chunks(source: Source, planned: Plan, target: Target) -> None:
     """Fill ``target`` from chunks that are objects of their own."""
-    read_parts(source, planned.parts(), planned.nparts, planned.front, target)
-
-
-def read_parts(
-    source: Source, parts: Iterable[Part], count: int, front: tuple[int, ...] | None, target: Target
-) -> None:
-    """Fill ``target`` from ``count`` parts of a plan; ``front`` as in `Plan.front`."""
     store, layout = source.store, source.layout
-    nbytes_each = layout.chunk_nbytes
-    if layout.pipeline.raw:
-        nbytes_each = min(nbytes_each, target.array.nbytes // count)
+    count, front = planned.nparts, planned.front
+    nbytes_each = target.array.nbytes // count if layout.pipeline.raw else layout.chunk_nbytes
     threads = threads_for(count, nbytes_each)
     if layout.pipeline.nbytes is None:
         # Making elements of variable length holds the interpreter: threads would only wait for each other. But a second
@@ -110,11 +102,11 @@ def read_parts(
     if not store.concurrent:
         small = threads == 1 and count >= LEAST_TURN and layout.chunk_nbytes < LEAST_BYTES_PER_ITEM
         way = _in_turns if small and not layout.pipeline.raw else _fetching
-        run(way(source, front, target), parts, count, threads)
+        run(way(source, front, target), planned.parts(), count, threads)
         return
-    rest = iter(parts)
+    parts = planned.parts()
     size = max(1, min(WINDOW_REQUESTS, WINDOW_NBYTES // max(layout.chunk_nbytes, 1)))
-    while window := list(islice(rest, size)):
+    while window := list(islice(parts, size)):
         fetched = fetch_many(source, [Request(layout.key(part.coords)) for part in window])
         work = placing(source, front, target)
         run(work, zip(fetched, window, strict=True), len(window), min(threads, len(window)))

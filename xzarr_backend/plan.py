@@ -103,7 +103,7 @@ class Plan(NamedTuple):
         return Bricks(tuple(map(len, self.sections)), tuple(sizes), tuple(insides))
 
     def inner(self) -> tuple[Plan, tuple[slice, ...]] | None:
-        """Return the plan of the chunks that are needed from end to end, and its place in the result; None without any.
+        """Return the plan of the chunks that are needed whole, and its place in the result; None where there are none.
 
         Along dimensions where the selection lies in one chunk, it is the piece of that one.
         """

@@ -8,12 +8,14 @@ time, and waiting for the interpreter leaves the other core idle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from .codecs.pipeline import Pipeline
 from .memory import decoded_buffer
+from .plan import Part
 from .runs import Run, RunPlan
 
 
@@ -41,9 +43,9 @@ class RunDecoder:
         """Decode and place the chunks of ``run``; return False where that does not work."""
         goal, planned = self._goal[run.place], self._plan
         if planned.direct and goal.flags.c_contiguous:
-            return self._try(encoded, goal.reshape(-1).view(np.uint8))
+            return _decoded(self._decode, encoded, goal.reshape(-1).view(np.uint8))
         count, most = len(encoded), planned.most
-        if not self._try(encoded, self._memory[: len(self._memory) // most * count]):
+        if not _decoded(self._decode, encoded, self._memory[: len(self._memory) // most * count]):
             return False
         chunks = self._chunks if count == most else self._chunks[:count]
         shape = chunks.shape[1:]
@@ -51,8 +53,35 @@ class RunDecoder:
         goal[...] = pieces if self._row is None else pieces.view(self._row)
         return True
 
-    def _try(self, encoded: Sequence[Any], memory: Any) -> bool:
-        try:
-            return self._decode(encoded, memory)
-        except Exception:  # which of the chunks is damaged is found out one by one
-            return False
+
+def place_each(
+    pipeline: Pipeline, encoded: Sequence[Any], parts: Sequence[Part], front: tuple[int, ...] | None, out: Any
+) -> bool:
+    """Decode the chunks of ``parts`` with one call, and copy their pieces to ``out`` one after the other.
+
+    For parts that are no bricks: boxes that begin and end within chunks, shards some of whose inner chunks are missing.
+    Return False where that does not work.
+    """
+    decode, view, nbytes = pipeline.decode_run, pipeline.view, pipeline.nbytes
+    if decode is None or view is None or nbytes is None:
+        return False
+    memory = decoded_buffer(len(encoded) * nbytes)
+    if not _decoded(decode, encoded, memory):
+        return False
+    order, shape = pipeline.order, pipeline.spec.shape
+    if order is None:
+        chunks: Any = [view(memory[start : start + nbytes]) for start in range(0, len(memory), nbytes)]
+    else:  # the same, with one view
+        chunks = memory.view(pipeline.spec.dtype.numpy).reshape(-1, *[shape[axis] for axis in order])
+        chunks = chunks.transpose(0, *[1 + order.index(axis) for axis in range(len(order))])
+    for chunk, (_, inside, place, _) in zip(chunks, parts, strict=True):
+        piece = chunk[inside]
+        out[place] = piece if front is None else piece.transpose(front)
+    return True
+
+
+def _decoded(decode: Callable[[Sequence[Any], Any], bool], encoded: Sequence[Any], memory: Any) -> bool:
+    try:
+        return decode(encoded, memory)
+    except Exception:  # which of the chunks is damaged is found out one by one
+        return False

@@ -7,7 +7,7 @@ where one for a small chunk is not (row ``small_zstd`` of the benchmark).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -22,66 +22,74 @@ from .chunk_reading import (
     fetch_many,
     fetch_one,
     placing,
-    read_parts,
 )
 from .executor import LEAST_BYTES, LEAST_BYTES_PER_ITEM, Task, run_fetched, thread_budget
 from .memory import Blocks, Lend, encoded_buffer
 from .plan import Part, Plan
-from .run_decoding import RunDecoder
-from .runs import TASKS_EACH, Run, RunPlan, plan_runs
+from .run_decoding import RunDecoder, place_each
+from .runs import TASKS_EACH, Run, RunPlan, chunks_at_once, plan_runs
 from .stores.base import Request
 
 
 class Reading(NamedTuple):
-    """The part of a read that is done in ``runs``: its plan, and where it goes."""
+    """Parts that are read in runs; ``bricks`` says how they are cut where one copy places them all."""
 
     source: Source
-    planned: Plan
-    runs: RunPlan
+    parts: Iterator[Part]
+    front: tuple[int, ...] | None
     target: Target
+    bricks: RunPlan | None
+
+
+class Turn(NamedTuple):
+    """So many parts that are decoded with one call; ``run`` says where they go if they are bricks."""
+
+    nparts: int
+    run: Run | None
 
 
 def read_in_runs(source: Source, planned: Plan, target: Target) -> bool:
-    """Fill ``target`` from small chunks that are objects of their own; return False where runs are no gain.
-
-    Chunks at the edges of the selection, of which less is needed, are read one by one.
-    """
-    layout = source.layout
+    """Fill ``target`` from small chunks that are objects of their own; return False where runs are no gain."""
+    layout, count = source.layout, planned.nparts
     pipeline, nbytes = layout.pipeline, layout.chunk_nbytes
-    if pipeline.decode_run is None or pipeline.order is None or not layout.regular or nbytes > source.limit:
+    if pipeline.decode_run is None or not layout.regular or nbytes > source.limit:
         return False
-    found = planned.inner() if planned.nparts >= LEAST_TURN and nbytes < LEAST_BYTES_PER_ITEM else None
-    if found is None:
-        return False
-    inner, place = found
-    bricks = inner.bricks()
-    if bricks is None or inner.nparts < LEAST_TURN or inner.nparts * nbytes < LEAST_BYTES:
+    if nbytes >= LEAST_BYTES_PER_ITEM or count < LEAST_TURN or count * nbytes < LEAST_BYTES:
         return False
     # raw chunks are not decoded: a second thread would have nothing to do
     threads = 1 if pipeline.raw else thread_budget()
-    runs = plan_runs(pipeline, bricks, 1 if threads == 1 else TASKS_EACH * threads)
-    _read(Reading(source, inner, runs, target.part(target.array[place])), threads)
-    if inner.nparts < planned.nparts:
-        others = planned.parts_beside(inner)
-        read_parts(source, others, len(others), None, target)
+    least = 1 if threads == 1 else TASKS_EACH * threads
+    parts = planned.parts()
+    found = None if pipeline.order is None else planned.inner()
+    bricks = found and found[0].bricks()
+    if found and bricks:
+        inner, place = found
+        runs = plan_runs(pipeline, bricks, least)
+        turns = [Turn(run.stop - run.start, run) for run in runs.runs]
+        _read(Reading(source, inner.parts(), None, target.part(target.array[place]), runs), turns, threads)
+        beside = [] if inner.nparts == count else planned.parts_beside(inner)
+        parts, count = iter(beside), len(beside)
+    most = chunks_at_once(count, nbytes, least)
+    turns = [Turn(min(most, count - start), None) for start in range(0, count, most)]
+    _read(Reading(source, parts, planned.front, target, None), turns, threads)
     return True
 
 
-def _read(reading: Reading, threads: int) -> None:
-    source, planned, runs, _ = reading
-    parts, concurrent = planned.parts(), source.store.concurrent
-    # with several threads the next run is fetched before this one is decoded
+def _read(reading: Reading, turns: Sequence[Turn], threads: int) -> None:
+    source, parts = reading.source, reading.parts
+    concurrent = source.store.concurrent
+    # with several threads the next turn is fetched before this one is decoded
     lend = Blocks().lend if threads > 1 else encoded_buffer
-    size = max(1, WINDOW_REQUESTS // runs.most) if concurrent else 1
+    size = max(1, WINDOW_REQUESTS // turns[0].nparts) if concurrent and turns else 1
 
-    def fetch(window: Sequence[Run]) -> Sequence[Task]:
-        here = list(islice(parts, window[-1].stop - window[0].start))
+    def fetch(window: Sequence[Turn]) -> Sequence[Task]:
+        here = list(islice(parts, sum(turn.nparts for turn in window)))
         fetched = zip(_fetch(source, here, lend), here, strict=True)
-        return [partial(_decode, reading, run, list(islice(fetched, run.stop - run.start))) for run in window]
+        return [partial(_decode, reading, turn.run, list(islice(fetched, turn.nparts))) for turn in window]
 
-    windows = [runs.runs[at : at + size] for at in range(0, len(runs.runs), size)]
+    windows = [turns[at : at + size] for at in range(0, len(turns), size)]
     # many requests are under way already: more of them would only take more memory
-    run_fetched(fetch, windows, threads, patient=concurrent)
+    run_fetched(fetch, windows, min(threads, len(turns)), patient=concurrent)
 
 
 def _fetch(source: Source, parts: Sequence[Part], lend: Lend) -> list[Any]:
@@ -97,8 +105,15 @@ def _fetch(source: Source, parts: Sequence[Part], lend: Lend) -> list[Any]:
     return raws
 
 
-def _decode(reading: Reading, run: Run, fetched: Sequence[tuple[Any, Part]]) -> None:
-    source, planned, runs, target = reading
-    raws = [raw for raw, _ in fetched]
-    if any(raw is None for raw in raws) or not RunDecoder(runs, target.array).place(raws, run):
-        placing(source, planned.front, target)(iter(fetched))
+def _decode(reading: Reading, run: Run | None, fetched: Sequence[tuple[Any, Part]]) -> None:
+    source, _, front, target, bricks = reading
+    stored = [each for each in fetched if each[0] is not None]
+    raws = [raw for raw, _ in stored]
+    if bricks is not None and run is not None and len(stored) == len(fetched):
+        done = RunDecoder(bricks, target.array).place(raws, run)
+    else:
+        parts = [part for _, part in stored]
+        done = not stored or place_each(source.layout.pipeline, raws, parts, front, target.array)
+    # one by one those that are missing, or all where one is damaged
+    rest = [each for each in fetched if each[0] is None] if done else fetched
+    placing(source, front, target)(iter(rest))

@@ -22,8 +22,8 @@ from .executor import Task, run, run_fetched, threads_for
 from .layout import Layout
 from .memory import Blocks, Lend, encoded_buffer
 from .plan import Part, Plan, open_mesh
-from .run_decoding import RunDecoder
-from .runs import LEAST_NBYTES, Run, RunPlan, chunks_at_once
+from .run_decoding import RunDecoder, place_each
+from .runs import LEAST_CHUNKS, LEAST_NBYTES, Run, RunPlan, chunks_at_once
 from .shard_cutting import Cutter
 from .shard_fetching import (
     Blob,
@@ -204,8 +204,12 @@ def _decode_run(source: Source, found: Found, runs: RunPlan, item: Run, encoded:
 def _decode_each(
     source: Source, shard: Shard, encoded: Sequence[Any], spans: Sequence[Sequence[int]], parts: Iterable[Part]
 ) -> None:
-    """Decode and place inner chunks one after the other."""
+    """Decode inner chunks, with one call where that can be done, and place them one after the other."""
     inner, target, blob, front = shard.cut.shards.inner, shard.target, shard.blob, shard.cut.planned.front
+    parts = list(parts)
+    few = len(encoded) < LEAST_CHUNKS or inner.chunk_nbytes > source.limit
+    if not few and place_each(inner.pipeline, encoded, parts, front, target.array):
+        return
     decoder = Decoder(inner.pipeline, target.array)
     for raw, (_, nbytes), (coords, inside, place, whole) in zip(encoded, spans, parts, strict=True):
         try:

@@ -75,13 +75,13 @@ VALUES = np.arange(1, 300 * 400 + 1, dtype="f8").reshape(300, 400)
 
 
 def runs_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count how many chunks each call that decodes gets."""
+    """Return a list that grows by the number of chunks of every run."""
     counts: list[int] = []
     decode = run_reading._decode
 
-    def counted(inner: Any, run: Any, fetched: Any) -> None:
+    def counted(reading: Any, run: Any, fetched: Any) -> None:
         counts.append(len(fetched))
-        decode(inner, run, fetched)
+        decode(reading, run, fetched)
 
     monkeypatch.setattr(run_reading, "_decode", counted)
     return counts
@@ -90,7 +90,7 @@ def runs_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("codec", ["raw", "zstd", "zstd and crc32c"])
 @pytest.mark.parametrize("store", [MemoryStore, RemoteLike])
 def test_runs_are_used(store: Any, codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks that are needed whole are decoded in runs, those at the edges of the selection one by one."""
+    """Chunks of which any part is needed are decoded in runs: those that are needed whole first, then the others."""
     array = stored(store(), VALUES, (20, 20), CODECS[codec])
     counts = runs_read(monkeypatch)
     np.testing.assert_array_equal(array[...], VALUES)
@@ -98,7 +98,15 @@ def test_runs_are_used(store: Any, codec: str, monkeypatch: pytest.MonkeyPatch) 
     assert max(counts) >= 10
     counts.clear()
     np.testing.assert_array_equal(array[15:291, 19:381], VALUES[15:291, 19:381])
-    assert sum(counts) == 13 * 18
+    assert sum(counts) == 15 * 20
+    assert max(counts) >= 10
+    counts.clear()
+    np.testing.assert_array_equal(array.oindex[[1, 5, 250, 299], ::3], VALUES[[1, 5, 250, 299], ::3])
+    np.testing.assert_array_equal(array.vindex[:, 7], VALUES[:, 7])
+    assert counts == []  # a few chunks
+    np.testing.assert_array_equal(array.oindex[::15, ::3], VALUES[::15, ::3])
+    np.testing.assert_array_equal(array[::-1, ::-1], VALUES[::-1, ::-1])
+    assert sum(counts) == 2 * 300
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,17 @@ def _read(reading: Reading, turns: Sequence[Turn], threads: int) -> None:
 
     def fetch(window: Sequence[Turn]) -> Sequence[Task]:
         here = list(islice(parts, sum(turn.nparts for turn in window)))
-        fetched = zip(_fetch(source, here, lend), here, strict=True)
+        raws = _fetch(source, here, lend)
+        fetched = zip(raws, here, strict=True)
+        if all(raw is None for raw in raws):  # filled in less time than another thread needs to wake up
+            for part in here:
+                reading.target.miss(part.place, lambda coords=part.coords: repr(source.layout.key(coords)))
+            return []
         return [partial(_decode, reading, turn.run, list(islice(fetched, turn.nparts))) for turn in window]
 
     windows = [turns[at : at + size] for at in range(0, len(turns), size)]
-    # many requests are under way already: more of them would only take more memory
-    run_fetched(fetch, windows, min(threads, len(turns)), patient=concurrent)
+    # many requests are under way already, or the objects are small: a second thread that fetches would be in the way
+    run_fetched(fetch, windows, min(threads, len(turns)), patient=True)
 
 
 def _fetch(source: Source, parts: Sequence[Part], lend: Lend) -> list[Any]:

@@ -15,7 +15,7 @@ from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
 from .memory import Bytes1D, aligned, copy_rows, decoded_buffer
 from .plan import Plan
-from .runs import LEAST_CHUNKS, TASKS_EACH, Run, RunPlan, plan_runs
+from .runs import LEAST_CHUNKS, Run, RunPlan, least_runs, plan_runs
 
 
 def plan_encoding(pipeline: Pipeline, planned: Plan, values: Any, threads: int) -> RunPlan | None:
@@ -28,7 +28,7 @@ def plan_encoding(pipeline: Pipeline, planned: Plan, values: Any, threads: int) 
     bricks = planned.bricks()
     if bricks is None or bricks.sizes != pipeline.spec.shape or values.shape != planned.shape:
         return None
-    return plan_runs(pipeline, bricks, 1 if threads == 1 else TASKS_EACH * threads)
+    return plan_runs(pipeline, bricks, least_runs(threads))
 
 
 class RunEncoder:

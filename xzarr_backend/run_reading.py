@@ -27,7 +27,7 @@ from .executor import LEAST_BYTES, LEAST_BYTES_PER_ITEM, Task, run_fetched, thre
 from .memory import Blocks, Lend, encoded_buffer
 from .plan import Part, Plan
 from .run_decoding import RunDecoder, place_each
-from .runs import TASKS_EACH, Run, RunPlan, chunks_at_once, plan_runs
+from .runs import Run, RunPlan, chunks_at_once, least_runs, plan_runs
 from .stores.base import Request
 
 
@@ -58,7 +58,7 @@ def read_in_runs(source: Source, planned: Plan, target: Target) -> bool:
         return False
     # raw chunks are not decoded: a second thread would have nothing to do
     threads = 1 if pipeline.raw else thread_budget()
-    least = 1 if threads == 1 else TASKS_EACH * threads
+    least = least_runs(threads)
     parts = planned.parts()
     found = None if pipeline.order is None else planned.inner()
     bricks = found and found[0].bricks()

@@ -51,6 +51,11 @@ class RunPlan(NamedTuple):
     row: np.dtype[Any] | None
 
 
+def least_runs(threads: int) -> int:
+    """Return how many runs ``threads`` should have to share at least."""
+    return 1 if threads == 1 else TASKS_EACH * threads
+
+
 def chunks_at_once(count: int, nbytes: int, least: int) -> int:
     """Return how many of ``count`` chunks of ``nbytes`` go into one task, for ``least`` tasks if possible."""
     return max(1, min(MOST_NBYTES // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes)))

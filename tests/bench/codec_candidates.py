@@ -101,6 +101,7 @@ def zstd_runs(raw: bytes) -> Iterator[tuple[str, str, Run]]:
             return local.pair
 
         yield "decode", "zstandard", lambda: contexts()[0].decompress(data)
+        yield "decode into", "zstandard", lambda: contexts()[0].stream_reader(data).readinto(out.own)
         yield "encode", "zstandard", lambda: contexts()[1].compress(raw)
     if (other := module("backports.zstd")) is not None:
         yield "decode", "backports.zstd", lambda: other.ZstdDecompressor().decompress(data, len(raw))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xzarr_backend as xz
@@ -91,10 +91,23 @@ def test_zstd_of_several_frames_and_without_sizes() -> None:
                 build("zstd", spec=BytesSpec(wrong, 1)).decode(data)
 
 
+def without_numcodecs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let zstd find itself in a process that has not loaded numcodecs; return its module."""
+    from xzarr_backend.codecs import zstd
+
+    zstd._numcodecs()  # what it falls back on is loaded once and for all
+    monkeypatch.delitem(sys.modules, "numcodecs.zstd")
+    monkeypatch.setattr(zstd, "_decoded", 0)
+    return zstd
+
+
+@pytest.mark.parametrize("loaded", [True, False])
 @pytest.mark.parametrize("nbytes", [2000, 1 << 15, 40_000, 1 << 16, 300_000])  # each library, each way of decoding
-def test_zstd_chunks_are_whole_and_nothing_more(nbytes: int) -> None:
+def test_zstd_chunks_are_whole_and_nothing_more(nbytes: int, loaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the size of the chunk: frames that make it up are read, any others refused, and no memory beyond it."""
     zstandard = pytest.importorskip("zstandard")
+    if not loaded:
+        without_numcodecs(monkeypatch)
 
     def frame(data: bytes, stated: bool = True) -> bytes:
         return bytes(zstandard.ZstdCompressor(write_content_size=stated).compress(data))
@@ -262,6 +275,11 @@ def test_small_chunks_are_encoded_without_numcodecs(monkeypatch: pytest.MonkeyPa
         for chunk, frame in zip(chunks, codec.encode_run(chunks), strict=True):
             assert bytes(codec.decode(bytes(frame))) == chunk.tobytes()
     assert bytes(codec.decode(codec.encode(raw))) == raw.tobytes()
+    # larger ones only if there is one alone
+    large = np.arange(1 << 16).astype("u1")
+    encode_run = build("zstd", {"level": 3}, BytesSpec(large.nbytes, 1)).encode_run
+    assert encode_run is not None
+    assert len(encode_run([large, large])) == 2
 
 
 def test_zstd_runs_need_the_library_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +311,68 @@ def test_damaged_zstd_runs(data: st.DataObject) -> None:
         return
     if done:
         assert memory.tobytes() == b"".join(bytes(codec.decode(bytes(frame))) for frame in frames)
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("nbytes", [2000, 1 << 16, 300_000, 5 << 20])
+def test_zstd_does_without_numcodecs(nbytes: int, checksum: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of any size, also equal elements, until so many bytes are decoded that its import is worth it."""
+    zstandard = pytest.importorskip("zstandard")
+    zstd = without_numcodecs(monkeypatch)
+    library, used = zstd._numcodecs(), []
+
+    def loading() -> Any:
+        used.append(True)
+        return library
+
+    monkeypatch.setattr(zstd, "_numcodecs", loading)
+    raws = [np.random.default_rng(1).integers(0, 9, nbytes, np.uint8), np.full(nbytes, 7, np.uint8)]
+    frames = [zstandard.ZstdCompressor(write_checksum=checksum).compress(raw) for raw in raws]
+    codec = build("zstd", {"checksum": checksum}, BytesSpec(nbytes, 1))
+    for _ in range(2):
+        for raw, frame in zip(raws, frames, strict=True):
+            assert bytes(codec.decode(frame)) == raw.tobytes()
+            if codec.decode_into is not None:
+                memory = np.zeros(nbytes, np.uint8)
+                codec.decode_into(memoryview(frame), memory)
+                assert memory.tobytes() == raw.tobytes()
+        if codec.decode_run is not None:
+            memory = np.zeros(3 * nbytes, np.uint8)
+            assert codec.decode_run([frames[0]] * 3, memory)
+            assert memory.tobytes() == 3 * raws[0].tobytes()
+        assert not used
+    monkeypatch.setattr(zstd, "_decoded", zstd.WORTH_IMPORT + 1)
+    if codec.decode_into is not None:
+        codec.decode_into(frames[0], np.zeros(nbytes, np.uint8))
+        assert used
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damaged_zstd_chunks(monkeypatch: pytest.MonkeyPatch, data: st.DataObject) -> None:
+    """What numcodecs refuses is refused without it, too, and what it reads is read the same."""
+    pytest.importorskip("zstandard")
+    nbytes, checksum = 300_000, data.draw(st.booleans())
+    codec = build("zstd", {"level": 1, "checksum": checksum}, BytesSpec(nbytes, 1))
+    frame = bytearray(codec.encode(np.random.default_rng(2).integers(0, 99, nbytes).astype(np.uint8).tobytes()))
+    for _ in range(data.draw(st.integers(0, 2))):
+        end = len(frame) - 1
+        near = st.one_of(st.integers(0, 20), st.integers(0, end), st.integers(end - 8, end))
+        frame[data.draw(near)] = data.draw(st.integers(0, 255))
+    frame = frame[: len(frame) - data.draw(st.sampled_from([0, 0, 0, 1, 4]))] + data.draw(st.binary(max_size=6))
+
+    def outcome() -> bytes | None:
+        memory = np.zeros(nbytes, np.uint8)
+        try:
+            codec.decode_into(bytes(frame), memory)  # type: ignore[misc]
+        except Exception:
+            return None
+        return memory.tobytes()
+
+    expected = outcome()
+    with monkeypatch.context() as patch:
+        without_numcodecs(patch)
+        assert outcome() == expected
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 65791, 65792, 1 << 18])

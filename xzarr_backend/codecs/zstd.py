@@ -1,5 +1,6 @@
 """The codec ``zstd``: numcodecs; for small chunks and parts of chunks one reused context per thread (`zstandard`).
 
+That context decodes all other chunks, too, until numcodecs is loaded: its import takes as long as many reads.
 Imports base, libraries, sizes and NumPy. Invariant: the size that a frame states is compared with the chunk's before
 memory is allocated; a frame that states none is bounded by its number of blocks.
 Which library, and why: docs/adr/0001-codec-libraries.md. Source: zarr-extensions, "zstd"; RFC 8878.
@@ -22,7 +23,9 @@ from .base import Buffer, BytesSpec, Codec
 from .libraries import installed, optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
+NUMCODECS = "numcodecs.zstd"
 SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
+WORTH_IMPORT = 1 << 30  # bytes: so many decoded, numcodecs may have saved the 20 to 130 ms that it takes to be imported
 LARGEST_OF_RUN = 1 << 18  # bytes: above, a call for each chunk costs little beside the decoding
 LEAST_JOB = 1 << 19  # bytes: the library gives none of its threads less
 MOST_LEVEL_WIDE = 9  # above, each thread would take much memory
@@ -35,7 +38,9 @@ _HEAD = Struct("<IB").unpack_from
 _DICTIONARY_ID = (0, 1, 2, 4)
 _SIZE_FIELD = (0, 2, 4, 8)
 
+_Reused = tuple[Callable[[Buffer], int], Any, type[Exception]]
 _contexts = threading.local()  # a decompressor may serve one thread at a time
+_decoded = 0  # bytes that this process decoded without numcodecs; threads may lose some of each other's
 
 
 def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
@@ -51,7 +56,7 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
         _numcodecs()  # a library that is missing is reported when the codec is built
     encode = _encode_small(level, checksum) if fast and small else _encode(level, checksum)
     decode_run = _decode_run(spec.nbytes) if in_runs else None
-    encode_run = _encode_run(encode, level, checksum, small) if fast and in_runs else None
+    encode_run = _encode_run(encode, level, checksum) if fast and in_runs else None
     if fast and small:
         return Codec(encode, _decode_small(spec.nbytes), output, decode_run=decode_run, encode_run=encode_run)
     decode, decode_into = _in_place(spec.nbytes)
@@ -79,22 +84,34 @@ def _has_zstandard() -> bool:
 @cache
 def _numcodecs() -> Any:
     """Return the module of numcodecs; small chunks are read without it."""
-    return required("zstd", "numcodecs", "numcodecs.zstd")
+    return required("zstd", "numcodecs", NUMCODECS)
 
 
-def _reused() -> tuple[Callable[[Buffer], int], Any, type[Exception]] | None:
+def _reused() -> _Reused | None:
     """Return what this thread decodes small chunks with, and parts of chunks.
 
     That is: what reads the size in a frame's header, the decompressor, and the error that it raises. None where
     `zstandard` is installed, but does not load.
     """
     try:
-        found: tuple[Callable[[Buffer], int], Any, type[Exception]] | None = _contexts.reused
+        found: _Reused | None = _contexts.reused
     except AttributeError:
         fast = optional("zstandard")
         found = None if fast is None else (fast.frame_content_size, fast.ZstdDecompressor(), fast.ZstdError)
         _contexts.reused = found
     return found
+
+
+def _without_numcodecs(nbytes: int) -> _Reused | None:
+    """Return what `_reused` does until numcodecs, which is not loaded yet, is worth it; ``nbytes`` are to be decoded.
+
+    Which of the two libraries decodes faster depends on the processor; none by more than an eighth.
+    """
+    global _decoded
+    if _decoded > WORTH_IMPORT:
+        return None
+    _decoded += nbytes
+    return _reused()
 
 
 @cache
@@ -120,16 +137,11 @@ def _encode_small(level: int, checksum: bool) -> Callable[[Buffer], Any]:
 
 
 def _encode_run(
-    encode: Callable[[Buffer], Any], level: int, checksum: bool, small: bool
+    encode: Callable[[Buffer], Any], level: int, checksum: bool
 ) -> Callable[[Sequence[Buffer]], Sequence[Buffer]]:
-    """Return what encodes many chunks with one call (row ``write_shard`` of the benchmark), and a single one as ever.
-
-    Chunks that are not ``small`` are read with numcodecs.
-    """
+    """Return what encodes many chunks with one call (row ``write_shard`` of the benchmark), a single one as ever."""
 
     def encode_run(chunks: Sequence[Buffer]) -> Sequence[Buffer]:
-        if not small:
-            _numcodecs()  # which the next read, or a write of a part, would wait for
         compressor = _compressor(level, checksum) if len(chunks) > 1 else None
         if compressor is None or not hasattr(compressor, "multi_compress_to_buffer"):
             return [*map(encode, chunks)]
@@ -201,7 +213,7 @@ def _decode_small(expected: int) -> Callable[[Buffer], Any]:
 
 def _decode_until(decode_into: Callable[[Buffer, Bytes1D], None]) -> Callable[[Buffer, Bytes1D, int], None]:
     def decode_until(data: Buffer, memory: Bytes1D, stop: int) -> None:
-        _numcodecs()  # which the next read of whole chunks would wait for (row ``all_zstd`` of the benchmark)
+        _numcodecs()  # after a small read: larger ones, which often follow, find it loaded (row ``all_zstd``)
         # a frame with a checksum is decoded whole: only at its end can it tell that it is damaged
         early = _stated()(data) == memory.nbytes and not _HEAD(data)[1] & CHECKSUM
         reused = _reused() if early else None
@@ -220,12 +232,29 @@ def _in_place(expected: int) -> tuple[Any, Callable[[Buffer, Bytes1D], None]]:
         return out
 
     def decode_into(data: Buffer, out: Bytes1D) -> None:
+        reused = None if NUMCODECS in sys.modules else _without_numcodecs(out.nbytes)
+        if reused is not None and _decoded_alone(reused, data, out):
+            return
         # frames that are too long are refused by the library, but those that are too short are not
         if _stated()(data) != out.nbytes:
             _check_frames(data, out.nbytes)
         _numcodecs().decompress(data, out)
 
     return decode, decode_into
+
+
+def _decoded_alone(reused: _Reused, data: Buffer, out: Bytes1D) -> bool:
+    """Decode a single frame into ``out`` with what is ``reused``; return False where that does not work."""
+    stated, decompressor, failure = reused
+    try:  # the library would not look at what follows the frame
+        alone = stated(data) == len(out) and _walk_frame(as_memory(data), 0)[2] == len(data)
+        return alone and _filled(decompressor.stream_reader(data), out)
+    except (ChunkError, failure):
+        return False
+
+
+def _filled(reader: Any, out: Bytes1D) -> bool:
+    return bool(reader.readinto(out) == len(out))
 
 
 def _decode_run(expected: int) -> Callable[[Sequence[Buffer], Bytes1D], bool]:
@@ -238,10 +267,9 @@ def _decode_run(expected: int) -> Callable[[Sequence[Buffer], Bytes1D], bool]:
         data = b"".join(chunks)
         if not _one_frame_each(data, map(len, chunks), expected):
             return False
-        # numcodecs takes nine tenths of the time, but 20 ms and more to be imported
-        reused = _reused() if expected <= SMALL and "numcodecs.zstd" not in sys.modules else None
+        reused = None if NUMCODECS in sys.modules else _without_numcodecs(out.nbytes)
         if reused is not None:
-            return bool(reused[1].stream_reader(data, read_across_frames=True).readinto(out) == len(out))
+            return _filled(reused[1].stream_reader(data, read_across_frames=True), out)
         _numcodecs().decompress(data, out)
         return True
 

@@ -275,11 +275,24 @@ def test_small_chunks_are_encoded_without_numcodecs(monkeypatch: pytest.MonkeyPa
         for chunk, frame in zip(chunks, codec.encode_run(chunks), strict=True):
             assert bytes(codec.decode(bytes(frame))) == chunk.tobytes()
     assert bytes(codec.decode(codec.encode(raw))) == raw.tobytes()
-    # larger ones only if there is one alone
-    large = np.arange(1 << 16).astype("u1")
-    encode_run = build("zstd", {"level": 3}, BytesSpec(large.nbytes, 1)).encode_run
-    assert encode_run is not None
-    assert len(encode_run([large, large])) == 2
+
+
+def test_inner_chunks_are_encoded_without_numcodecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner chunks of a usual size, together and alone; it is used where it is loaded."""
+    pytest.importorskip("zstandard")
+    zstd = without_numcodecs(monkeypatch)
+    codec, raw = build("zstd", {"level": 3}, BytesSpec(1 << 16, 1)), np.arange(1 << 16).astype("u1")
+    loading = zstd._numcodecs
+    monkeypatch.setattr(zstd, "_numcodecs", lambda: pytest.fail("numcodecs is not needed"))
+    assert codec.encode_run is not None and codec.decode_into is not None
+    for frame in (*codec.encode_run([raw, raw]), codec.encode(raw)):
+        memory = np.zeros_like(raw)
+        codec.decode_into(frame, memory)
+        np.testing.assert_array_equal(memory, raw)
+    monkeypatch.setattr(zstd, "_numcodecs", loading)
+    monkeypatch.setitem(sys.modules, "numcodecs.zstd", loading())
+    monkeypatch.setattr(zstd, "_compressor", lambda level, checksum: pytest.fail("numcodecs is loaded"))
+    assert stated_size(codec.encode(raw)) == raw.nbytes
 
 
 def test_zstd_runs_need_the_library_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

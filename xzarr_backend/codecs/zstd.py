@@ -54,7 +54,9 @@ def zstd(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
     fast, small, in_runs = _has_zstandard(), spec.nbytes <= SMALL, spec.nbytes <= LARGEST_OF_RUN
     if not fast:
         _numcodecs()  # a library that is missing is reported when the codec is built
-    encode = _encode_small(level, checksum) if fast and small else _encode(level, checksum)
+    encode = _encode(level, checksum)
+    if fast and in_runs:
+        encode = _encode_small(encode, level, checksum, always=small)
     decode_run = _decode_run(spec.nbytes) if in_runs else None
     encode_run = _encode_run(encode, level, checksum) if fast and in_runs else None
     if fast and small:
@@ -128,12 +130,16 @@ def _encode(level: int, checksum: bool) -> Callable[[Buffer], Any]:
     return lambda data: _numcodecs().compress(data, level, checksum)
 
 
-def _encode_small(level: int, checksum: bool) -> Callable[[Buffer], Any]:
-    def encode(data: Buffer) -> Any:
-        compressor = _compressor(level, checksum)
-        return _encode(level, checksum)(data) if compressor is None else compressor.compress(data)
+def _encode_small(
+    encode: Callable[[Buffer], Any], level: int, checksum: bool, *, always: bool
+) -> Callable[[Buffer], Any]:
+    """Return what encodes with a context that is kept: ``always``, or as long as numcodecs is not loaded."""
 
-    return encode
+    def encode_small(data: Buffer) -> Any:
+        compressor = _compressor(level, checksum) if always or NUMCODECS not in sys.modules else None
+        return encode(data) if compressor is None else compressor.compress(data)
+
+    return encode_small
 
 
 def _encode_run(

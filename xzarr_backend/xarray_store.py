@@ -123,7 +123,7 @@ class GroupStore(AbstractDataStore):
         self._place_fill_values(array, attributes, encoding)
         is_index = dims == (name,)
         shared = _worth_prefetching(array, is_index, attributes) and prefetch.add(array, _most_objects(array, is_index))
-        stored = StoredArray(array, prefetch if shared else None)
+        stored = StoredArray(array, prefetch if shared else None, is_index=is_index)
         if stored.dtype.kind == "T":
             encoding["dtype"] = stored.dtype
             if array.zarr_format == 2:

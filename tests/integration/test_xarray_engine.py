@@ -135,6 +135,21 @@ def test_opening_consolidated_metadata_takes_one_request() -> None:
     assert [call.key for call in store.requests] == ["zarr.json"]
 
 
+@pytest.mark.parametrize("indexes", [True, False])
+def test_values_of_coordinates_leave_as_plain_arrays(indexes: bool) -> None:
+    """What tells xarray that they are NumPy's goes no further: not into an index, a result, or a pickle."""
+    dataset = opened(counting(climate()), decode_times=False, create_default_indexes=indexes).load()
+    for name in ("time", "lat", "lon"):
+        coordinate = dataset[name]
+        assert type(coordinate.values) is np.ndarray
+        assert b"IndexValues" not in pickle.dumps(coordinate.data)
+        assert type(pickle.loads(pickle.dumps(coordinate.data))) is np.ndarray
+        assert type((coordinate + 1).values) is np.ndarray
+        if indexes:
+            assert type(coordinate.to_index().values) is np.ndarray
+    np.testing.assert_array_equal(dataset.lon, np.arange(8) * 45.0)
+
+
 def test_coordinates_are_fetched_in_one_wave() -> None:
     """On a store that likes many requests at once, all that xarray looks into at open comes in one call."""
     store = counting(climate(), concurrent=True)

@@ -16,10 +16,10 @@ import numpy as np
 from dask._task_spec import Alias
 from dask.array.core import getter
 from dask.base import tokenize
-from dask.blockwise import BlockwiseDep, blockwise
-from dask.highlevelgraph import HighLevelGraph
+from dask.blockwise import Blockwise, BlockwiseDep, blockwise
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-LONG = 10_000  # blocks along one dimension: dask looks at each of them for almost everything
+LONG = 10_000  # blocks, along one dimension or in all: dask looks at each of them for almost everything
 FEW = 1_000  # blocks of a selection
 
 Sizes = tuple[Any, ...]  # along each dimension the length of equal blocks (the last may be shorter), or all lengths
@@ -102,8 +102,9 @@ class Slices(BlockwiseDep):  # type: ignore[misc]
 class LazyArray(da.Array):  # type: ignore[misc]
     """dask's own array, but that it pickles as what it is made of, and looks at the blocks of a small selection only.
 
-    dask pickles the length and the start of every block, 7 MB for a million along one dimension, and adds up all
-    lengths for each selection (benchmarks: pickle_1d, corner_1d).
+    dask pickles the length and the start of every block, 7 MB for a million along one dimension, adds up all lengths
+    for each selection (benchmarks: pickle_1d, corner_1d), and lists all blocks to optimise a sum over a few, a second
+    for a million.
     """
 
     __slots__ = ()
@@ -116,21 +117,26 @@ class LazyArray(da.Array):  # type: ignore[misc]
         return lazy_array, (self._recipe,)
 
     def __getitem__(self, index: Any) -> Any:
-        if self.name == self._recipe.name and max(self.numblocks, default=0) > LONG:
+        layer = self.dask.layers.get(self._recipe.name) if math.prod(self.numblocks) > LONG else None
+        if self.name == self._recipe.name and isinstance(layer, Blockwise) and not self.dask.dependencies[self.name]:
             parts = _parts(index, self._recipe)
             if parts is not None and math.prod(part.last - part.first for part in parts) <= FEW:
-                return self._few(parts)[tuple(part.within for part in parts)]
+                return self._few(layer, parts)[tuple(part.within for part in parts)]
         return super().__getitem__(index)
 
-    def _few(self, parts: list[_Part]) -> da.Array:
-        """Return some of the blocks as an array, like ``self.blocks[...]``, which lists all keys."""
+    def _few(self, layer: Blockwise, parts: list[_Part]) -> da.Array:
+        """Return some blocks as an array, like ``self.blocks[...]``; its graph holds their keys and no others."""
         spans = [range(part.first, part.last) for part in parts]
         name = f"blocks-{tokenize(self.name, spans)}"
-        layer = {}
+        aliases = {}
         for place in product(*map(enumerate, spans)):
             key = (name, *(to for to, _ in place))
-            layer[key] = Alias(key, (self.name, *(at for _, at in place)))  # a bare key would list all keys again
-        graph = HighLevelGraph.from_collections(name, layer, dependencies=[self])
+            aliases[key] = Alias(key, (self.name, *(at for _, at in place)))  # a bare key would list all keys again
+        culled, _ = layer.cull({alias.target for alias in aliases.values()}, ())
+        tasks = MaterializedLayer(dict(culled), annotations=layer.annotations)
+        # not by the name of the whole: another selection of it, or all of it, may be computed together with this one
+        source = f"{self.name}-{name}"
+        graph = HighLevelGraph({source: tasks, name: MaterializedLayer(aliases)}, {source: set(), name: {source}})
         chunks = tuple(tuple(lengths[at] for at in span) for lengths, span in zip(self.chunks, spans, strict=True))
         return da.Array(graph, name, chunks, dtype=self.dtype, meta=self._meta)
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
+from tests.stores_fakes import CountingStore
 from xzarr_backend import dask_lazy
+from xzarr_backend.stores import MemoryStore
 
 da = pytest.importorskip("dask.array")
 
@@ -79,6 +81,57 @@ def test_a_selection_shares_the_tasks_of_the_whole() -> None:
     """A part and the whole, computed together, read every block once."""
     lazy = lazy_of(VALUES, (3, 2))
     assert {key for key in lazy[:4, :2].dask.to_dict() if key[0] == lazy.name} <= set(lazy.dask)
+
+
+def test_a_reduction_of_a_few_blocks_looks_at_no_others() -> None:
+    """Of ten thousand blocks, two by two are summed: what dask has to optimise is as small as that."""
+    values = np.arange(101 * 101).reshape(101, 101)
+    few = lazy_of(values, (1, 1))[3:5, 7:9].sum()
+    assert len(few.dask.to_dict()) < 40
+    assert all(len(layer) <= 4 for layer in few.dask.layers.values())
+    assert few.compute(scheduler="sync") == values[3:5, 7:9].sum()
+
+
+@pytest.mark.usefixtures("long")
+def test_parts_computed_together_read_every_block_once() -> None:
+    """Parts have the keys of the whole, in layers of their own: none is lost beside others, or beside the whole."""
+    import dask
+
+    store = CountingStore(MemoryStore())
+    xz.create_array(store, data=VALUES, chunks=(3, 2))
+    lazy = xz.from_zarr(store)
+    parts = [lazy[:4, :2].sum(), lazy[2:7].sum(axis=1), lazy[10, 6], lazy[:4, :2] + 1]
+    expected = [VALUES[:4, :2].sum(), VALUES[2:7].sum(axis=1), VALUES[10, 6], VALUES[:4, :2] + 1]
+    store.requests.clear()
+    found = dask.compute(*parts, scheduler="sync")
+    assert len(store.requests) == 3 * 4 + 1
+    together = dask.compute(*parts, lazy.sum(), lazy, scheduler="sync")
+    for one, other in zip([*found, *together], [*expected, *expected, VALUES.sum(), VALUES], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("long")
+def test_parts_are_bound_persisted_and_optimized() -> None:
+    """What dask does with whole graphs it does with those of a part."""
+    import dask
+    from dask import graph_manipulation
+
+    part = lazy_of(VALUES, (3, 2))[2:7, 1:3]
+    with dask.config.set(scheduler="sync"):
+        bound = graph_manipulation.bind(part + 1, part.sum())
+        for made in (bound - 1, part.persist(), *dask.optimize(part)):
+            np.testing.assert_array_equal(made.compute(), VALUES[2:7, 1:3])
+
+
+@pytest.mark.usefixtures("long")
+def test_annotations_go_with_a_part() -> None:
+    """What a scheduler was told about the blocks is told of the few, too."""
+    import dask
+
+    with dask.annotate(priority=5):
+        lazy = lazy_of(VALUES, (3, 2))
+    layers = [layer for name, layer in lazy[:4, :2].dask.layers.items() if name.startswith(lazy.name)]
+    assert [layer.annotations for layer in layers] == [{"priority": 5}]
 
 
 @pytest.mark.usefixtures("long")

@@ -117,6 +117,18 @@ def many_corner(name: str) -> Setup:
     return setup
 
 
+def many_corner_sum(name: str) -> Setup:
+    """Let dask sum a corner of an array of very many chunks."""
+
+    def setup(system: System, data: Data) -> Case:
+        lazy = system.dask(data.path(name))
+        corner = (slice(20),) * lazy.ndim
+        system.dask(data.path("small"))[:10, :10].sum().compute(scheduler="threads")
+        return Case(lambda: float(lazy[corner].sum().compute(scheduler="threads")))
+
+    return setup
+
+
 def many_pickle(name: str) -> Setup:
     """Measure the bytes of the pickled lazy array."""
 
@@ -153,6 +165,7 @@ def _many(dims: str) -> list[Row]:
     return [
         _row(f"open_{dims}", f"a million chunks, {dims}, lazy array", many_open(name)),
         _row(f"corner_{dims}", f"a million chunks, {dims}, a corner computed", many_corner(name)),
+        _row(f"corner_sum_{dims}", f"a million chunks, {dims}, sum of a corner", many_corner_sum(name)),
         _row(f"pickle_{dims}", f"a million chunks, {dims}, pickled size", many_pickle(name), unit="bytes"),
         _row(f"sum_auto_{dims}", f"a million chunks, {dims}, chunks='auto', sum optimised", many_sum(name, "auto")),
     ]

@@ -24,7 +24,7 @@ from .libraries import installed, optional, required
 from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
 
 NUMCODECS = "numcodecs.zstd"
-SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than the faster decoder of numcodecs
+SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than a faster decoder
 WORTH_IMPORT = 1 << 30  # bytes: so many decoded, numcodecs may have saved the 20 to 130 ms that it takes to be imported
 LARGEST_OF_RUN = 1 << 18  # bytes: above, a call for each chunk costs little beside the decoding
 LEAST_JOB = 1 << 19  # bytes: the library gives none of its threads less
@@ -85,7 +85,7 @@ def _has_zstandard() -> bool:
 
 @cache
 def _numcodecs() -> Any:
-    """Return the module of numcodecs; small chunks are read without it."""
+    """Return the module of numcodecs, which takes a while to be imported the first time."""
     return required("zstd", "numcodecs", NUMCODECS)
 
 

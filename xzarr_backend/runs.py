@@ -16,7 +16,9 @@ from .codecs.pipeline import Pipeline
 from .memory import LONGEST_ROW
 from .plan import Bricks
 
-LEAST_NBYTES, MOST_NBYTES = 1 << 17, 1 << 19  # decoded bytes of one run: it stays in the cache
+# Decoded bytes of one run. Between two of them threads wait for the interpreter (rows ``small_all``, ``write_shard``);
+# raw chunks, which are copied twice, should still be in the cache the second time.
+LEAST_NBYTES, MOST_NBYTES, MOST_COPIED = 1 << 17, 1 << 21, 1 << 19
 LEAST_CHUNKS = 3  # fewer are as fast one by one
 TASKS_EACH = 4  # tasks that the chunks of shards should make at least, for each thread that shares them
 
@@ -56,9 +58,10 @@ def least_runs(threads: int) -> int:
     return 1 if threads == 1 else TASKS_EACH * threads
 
 
-def chunks_at_once(count: int, nbytes: int, least: int) -> int:
+def chunks_at_once(pipeline: Pipeline, count: int, nbytes: int, least: int) -> int:
     """Return how many of ``count`` chunks of ``nbytes`` go into one task, for ``least`` tasks if possible."""
-    return max(1, min(MOST_NBYTES // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes)))
+    most = MOST_COPIED if pipeline.raw else MOST_NBYTES
+    return max(1, min(most // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes)))
 
 
 def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:
@@ -66,7 +69,7 @@ def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:
     shape, order, nbytes = pipeline.spec.shape, pipeline.order, pipeline.nbytes
     assert order is not None and nbytes is not None
     count, ndim = math.prod(bricks.counts), len(shape)
-    most = min(count, chunks_at_once(count, nbytes, least))
+    most = min(count, chunks_at_once(pipeline, count, nbytes, least))
     straight = order == tuple(range(ndim))
     return RunPlan(
         pipeline=pipeline,

@@ -91,6 +91,7 @@ def runs_of(most: int, threads: int) -> Iterator[None]:
         patch.setattr(executor, "LEAST_BYTES_PER_ITEM", 1)
         patch.setattr(runs, "LEAST_NBYTES", 1)
         patch.setattr(runs, "MOST_NBYTES", most)
+        patch.setattr(runs, "MOST_COPIED", most)
         yield
 
 
@@ -153,6 +154,12 @@ def laid_out(values: Any, how: str) -> Any:
     return values.astype(values.dtype.newbyteorder("S")) if how == "swapped" else values
 
 
+@pytest.fixture
+def half_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut runs of at most 512 KiB."""
+    monkeypatch.setattr(runs, "MOST_NBYTES", 1 << 19)
+
+
 def encodings(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Return a list that grows by the sizes of the chunks of every call of the library."""
     library, calls = zstd._compressor(1, False), []
@@ -171,6 +178,7 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return calls
 
 
+@pytest.mark.usefixtures("half_mebibyte")
 def test_one_call_encodes_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 inner chunks of 16 KiB are two runs of a shard; those that are empty are not encoded."""
     values = (np.arange(128**3) // 7 + 1).astype("u2").reshape(128, 128, 128)[:64, :64, :]
@@ -191,6 +199,7 @@ def test_one_call_encodes_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(array[...], np.concatenate([values, sparse]))
 
 
+@pytest.mark.usefixtures("half_mebibyte")
 @pytest.mark.parametrize("chain", list(CHAINS))
 def test_inner_chunks_are_picked_in_runs(chain: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the codecs, many inner chunks are picked with one copy; raw ones are stored from there."""
@@ -224,6 +233,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.usefixtures("half_mebibyte")
 def test_one_call_decodes_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 inner chunks of 16 KiB are two runs; a plane through 16 of them is one; a damaged one is read by itself."""
     values = (np.arange(128**3) // 7).astype("u2").reshape(128, 128, 128)[:64, :64, :]

@@ -16,8 +16,9 @@ import pytest
 
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
-from xzarr_backend import collecting, executor
+from xzarr_backend import collecting, executor, shard_cutting
 from xzarr_backend.executor import inline
+from xzarr_backend.shard_cutting import MOST_KEPT
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
 
@@ -363,6 +364,28 @@ def test_whole_shards_are_one_request() -> None:
     store.reset()
     array[0, 0, 0]
     assert store.count() == 2
+
+
+def test_parts_of_shards_are_planned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a read needs of a shard is worked out once for all reads of the same; few plans are kept, no long ones."""
+    array = xz.create_array(MemoryStore(), data=values(64), chunks=(SIDE,) * 3, **KINDS["sharded zstd"])
+    shards, whole = array.layout.shards, IN_SHARD * SIDE
+    assert shards is not None
+    expected = values(64)
+    for key in (slice(0, whole), slice(5, 3 * SIDE, 7)):
+        np.testing.assert_array_equal(array[key], expected[key])
+        again = slice(key.start + whole, key.stop + whole, key.step)
+        calls = calls_of(lambda again=again: np.testing.assert_array_equal(array[again], expected[again]))
+        assert calls.names[f"{shard_cutting.__file__}:Cutter.cut"]
+        assert not calls.names[f"{shard_cutting.__file__}:Cutter._new"]
+    for at in range(3 * MOST_KEPT):
+        np.testing.assert_array_equal(array[at : at + 50], expected[at : at + 50])
+        assert 0 < len(shards.cuts) <= MOST_KEPT
+    monkeypatch.setattr(shard_cutting, "LARGEST_KEPT", 2)
+    shards.cuts.clear()
+    assert array[0, 0, 0] == expected[0, 0, 0]
+    array[: 5 * SIDE]
+    assert [cut.numbers.tolist() for cut in shards.cuts.values()] == [[0]]
 
 
 class _Remote(CountingStore):

@@ -1,14 +1,14 @@
 """A spec, compiled: the grid, the key function and the pipelines that reading and writing call.
 
-Imports spec, codecs and the row below. Invariant: a `Layout` is immutable once built but for its cache of pipelines
-by chunk shape; building it does no I/O and fails with `MetadataError` or `UnsupportedError` only. What arrays of one
-kind share (formats/alike.py) is compiled once. Benchmark: open_array.
+Imports spec, codecs and the row below. Invariant: a `Layout` is immutable once built but for what it keeps by shape
+(pipelines, shards, cuts of shards); building it does no I/O and fails with `MetadataError` or `UnsupportedError` only.
+What arrays of one kind share (formats/alike.py) is compiled once. Benchmark: open_array.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,12 +30,13 @@ class Shards(NamedTuple):
     """How to read and write parts of a shard.
 
     ``order``: the permutation from the shard's dimensions to those of its inner chunks (a transpose before sharding),
-    None where they are the same.
+    None where they are the same. ``cuts``: what was worked out for reads of parts (shard_cutting.py).
     """
 
     sharding: Sharding
     inner: Layout
     order: tuple[int, ...] | None
+    cuts: dict[Hashable, Any]
 
 
 class Layout:
@@ -101,7 +102,7 @@ class Layout:
             raise MetadataError(f"shards are nested more than {MAX_NESTING} deep")
         sharding = parse_sharding(chain.serializer.configuration, spec)
         inner = Layout(sharding.grid, _no_key, spec.dtype, spec.fill_value, sharding.codecs, (), self.depth + 1)
-        return Shards(sharding, inner, None if order == tuple(range(len(shape))) else order)
+        return Shards(sharding, inner, None if order == tuple(range(len(shape))) else order, {})
 
     @cached_property
     def order(self) -> tuple[int, ...] | None:

@@ -1,12 +1,12 @@
 """What a read needs of one shard, worked out once for all shards of which the same is needed.
 
-Imports executor, runs and the rows below. Invariant: a `Cut` depends on the shard's metadata and the selection
-within it alone, never on the shard's place.
+Imports executor, runs and the rows below. Invariant: a `Cut` depends on the shard's metadata, the selection within it
+and the number of tasks alone, never on the shard's place; so it is kept for other reads (row ``chunks_shard``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from .runs import LEAST_CHUNKS, TASKS_EACH, RunPlan, plan_runs
 from .selection import Indices
 
 _SLICE = frozenset({slice})
-MOST_KEPT = 256  # cuts of one read
+MOST_KEPT, LARGEST_KEPT = 64, 4096  # cuts, and inner chunks of one that does not take all of them
 
 
 class Cut(NamedTuple):
@@ -48,7 +48,6 @@ class Cutter:
 
     def __init__(self, count: int, threads: int) -> None:
         self._count, self._threads = count, threads
-        self._known: dict[Hashable, Cut] = {}
 
     def cut(self, layout: Layout, coords: tuple[int, ...], inside: Sequence[Any], points: tuple[int, ...]) -> Cut:
         """Return what the pieces ``inside`` the shard at ``coords`` of ``layout`` need.
@@ -58,14 +57,16 @@ class Cutter:
         shards = layout.shards if layout.regular else layout.shards_for(layout.grid.chunk_shape(coords))
         assert shards is not None
         sliced = _SLICE.issuperset(map(type, inside))
-        if not sliced or self._count == 1:
+        if not sliced:
             return self._new(shards, inside, points, sliced)
-        key = (id(shards), *[(piece.start, piece.stop, piece.step) for piece in inside])
-        cut = self._known.get(key)
+        cuts, key = shards.cuts, (self.tasks, points, *[(piece.start, piece.stop, piece.step) for piece in inside])
+        cut: Cut | None = cuts.get(key)
         if cut is None:
             cut = self._new(shards, inside, points, sliced)
-            if len(self._known) < MOST_KEPT:
-                self._known[key] = cut
+            if cut.numbers is None or len(cut.numbers) <= LARGEST_KEPT:
+                if len(cuts) >= MOST_KEPT:
+                    cuts.clear()
+                cuts[key] = cut
         return cut
 
     @cached_property

@@ -121,10 +121,14 @@ def _slabs(scale: Scale) -> dict[str, Stored]:
 
 
 def _small(scale: Scale) -> dict[str, Stored]:
-    def stored(codec: str) -> Stored:
-        return sheet, Recipe((scale.sheet,) * 2, "f4", (64, 64), codec=codec)
+    def stored(codec: str, **more: Any) -> Stored:
+        return sheet, Recipe((scale.sheet,) * 2, "f4", (64, 64), codec=codec, **more)
 
-    return {"small": stored("blosc"), "small_zstd": stored("zstd")}
+    return {
+        "small": stored("blosc"),
+        "small_zstd": stored("zstd"),
+        "small_shard": stored("blosc", shards=(512, 512)),
+    }
 
 
 def _strings(scale: Scale) -> dict[str, Stored]:

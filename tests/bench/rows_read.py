@@ -126,6 +126,7 @@ ROWS = [
     _row("subchunks_shard", "inner chunk by inner chunk", pieces("shard", inner=True)),
     _row("small_all", "whole, 4096 chunks of 16 KiB", whole("small"), "limit_small"),
     _row("small_zstd", "whole, 4096 zstd chunks of 16 KiB", whole("small_zstd"), "limit_small_zstd"),
+    _row("small_shard", "whole, shards of 64 blosc chunks of 16 KiB", whole("small_shard"), "limit_small_shard"),
     _row("small_points", "single elements of small chunks", points("small")),
     _row("points_shard", "single elements through shards", points("shard")),
     _row("column_plain", "columns through raw chunks", columns("plain")),

@@ -24,8 +24,9 @@ NAMES = ("lz4", "lz4hc", "blosclz", "snappy", "zlib", "zstd")
 SMALL = 128 * 1024  # bytes: up to here, what the library does to look at memory given to it costs more than a copy
 LARGEST_OF_RUN = 16 * 1024  # bytes: above, joining the chunks takes longer than a call for each
 HEAD = 16  # bytes, of four numbers: format, flags and item size; then sizes: decoded, of a block, encoded
-WORDS = np.arange(0, HEAD + 4, 4)  # where they lie in a chunk, and behind them the beginning of its first block
+WORDS = np.arange(0, HEAD + 4, 4)[:, None]  # where they lie in a chunk, and behind them where its first block begins
 COPIED, UNSPLIT = 0x2 << 16, 0x10 << 16  # flags: stored as it is; one stream instead of one for each byte of an item
+NOT_COPIED = np.uint32(0xFFFFFFFF ^ COPIED)
 MOST_STREAMS, LEAST_STREAM = 16, 128  # larger items, or shorter streams: one stream in any case
 _header = Struct("<4xI4xI").unpack_from  # decoded size, encoded size
 
@@ -88,23 +89,25 @@ def _decode_run(
         starts = ends - sizes
         # every four bytes of the frame as a number, wherever they begin
         words = np.ndarray((len(frame) - 3,), "<u4", frame, strides=(1,))
-        heads = words[starts[:, None] + WORDS]
-        copied = heads[:, 0] & COPIED != 0
-        heads[:, 0] &= ~np.uint32(COPIED)
-        kind = heads[0, 0]
-        if (heads[:, :3] != (kind, nbytes, nbytes)).any() or (heads[:, 3] != sizes).any():
+        heads = words[starts + WORDS]
+        copied = np.flatnonzero(heads[0] & COPIED)
+        heads[0] &= NOT_COPIED
+        kind = int(heads[0, 0])
+        alike = (heads[:3] == np.array([[kind], [nbytes], [nbytes]])).all() and (heads[3] == sizes).all()
+        if not alike or (sizes[copied] != HEAD + nbytes).any():
             return False
-        if (sizes[copied] != HEAD + nbytes).any():
+        blocks = starts + (HEAD + 4)
+        packed: Any = slice(None)
+        if len(copied):
+            packed = np.setdiff1d(np.arange(count), copied)
+            blocks[copied] = blocks[packed[0]] if len(packed) else 0  # any other block is decoded in their place
+        if (heads[4, packed] != HEAD + 4).any() or not _end_there(words, blocks[packed], ends[packed], kind, nbytes):
             return False
-        packed = starts[~copied] + HEAD + 4
-        if len(packed):
-            if (heads[~copied, 4] != HEAD + 4).any() or not _end_there(words, packed, ends[~copied], int(kind), nbytes):
-                return False
+        if len(copied) < count:
             words[:HEAD:4] = kind, count * nbytes, nbytes, len(frame)
-            # what is stored as it is has no block: any other one is decoded in its place
-            words[HEAD : HEAD + 4 * count : 4] = np.where(copied, packed[0], starts + HEAD + 4)
+            words[HEAD : HEAD + 4 * count : 4] = blocks
             decompress(frame, out)
-        for at in np.flatnonzero(copied).tolist():
+        for at in copied.tolist():
             out[at * nbytes : (at + 1) * nbytes] = memoryview(frame)[starts[at] + HEAD : ends[at]]
         return True
 
@@ -121,9 +124,9 @@ def _end_there(words: Any, at: Any, ends: Any, kind: int, nbytes: int) -> bool:
         return False
     split = not kind & UNSPLIT and itemsize <= MOST_STREAMS and nbytes // itemsize >= LEAST_STREAM
     streams = itemsize if split else 1
-    for _ in range(streams):
-        at = at + 4 + words[at]  # behind the number of bytes of a stream, and these
-    return nbytes % streams == 0 and bool((at == ends).all())
+    for before in range(streams):
+        at = at + words[4 * before :][at]  # the number of bytes of a stream, behind those of the streams before it
+    return nbytes % streams == 0 and bool((at == ends - 4 * streams).all())
 
 
 def _arguments(configuration: Mapping[str, JSON], spec: BytesSpec) -> tuple[bytes, int, int, int, int]:

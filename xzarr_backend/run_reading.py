@@ -69,7 +69,7 @@ def read_in_runs(source: Source, planned: Plan, target: Target) -> bool:
         _read(Reading(source, inner.parts(), None, target.part(target.array[place]), runs), turns, threads)
         beside = [] if inner.nparts == count else planned.parts_beside(inner)
         parts, count = iter(beside), len(beside)
-    most = chunks_at_once(pipeline, count, nbytes, least)
+    most = chunks_at_once(count, nbytes, least)
     turns = [Turn(min(most, count - start), None) for start in range(0, count, most)]
     _read(Reading(source, parts, planned.front, target, None), turns, threads)
     return True

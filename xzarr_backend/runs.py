@@ -16,9 +16,9 @@ from .codecs.pipeline import Pipeline
 from .memory import LONGEST_ROW
 from .plan import Bricks
 
-# Decoded bytes of one run. Between two of them threads wait for the interpreter (rows ``small_all``, ``write_shard``);
-# raw chunks, which are copied twice, should still be in the cache the second time.
-LEAST_NBYTES, MOST_NBYTES, MOST_COPIED = 1 << 17, 1 << 21, 1 << 19
+# Decoded bytes of one run: parts of chunks are picked out of what is still in the cache. Runs of whole chunks are
+# longer, as between two runs threads wait for the interpreter (rows ``small_all`` and ``write_shard``).
+LEAST_NBYTES, MOST_NBYTES, MOST_WHOLE = 1 << 17, 1 << 19, 1 << 21
 LEAST_CHUNKS = 3  # fewer are as fast one by one
 TASKS_EACH = 4  # tasks that the chunks of shards should make at least, for each thread that shares them
 
@@ -58,10 +58,11 @@ def least_runs(threads: int) -> int:
     return 1 if threads == 1 else TASKS_EACH * threads
 
 
-def chunks_at_once(pipeline: Pipeline, count: int, nbytes: int, least: int) -> int:
+def chunks_at_once(count: int, nbytes: int, least: int, *, whole: bool = False) -> int:
     """Return how many of ``count`` chunks of ``nbytes`` go into one task, for ``least`` tasks if possible."""
-    most = MOST_COPIED if pipeline.raw else MOST_NBYTES
-    return max(1, min(most // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes)))
+    return max(
+        1, min((MOST_WHOLE if whole else MOST_NBYTES) // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes))
+    )
 
 
 def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:
@@ -69,8 +70,9 @@ def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:
     shape, order, nbytes = pipeline.spec.shape, pipeline.order, pipeline.nbytes
     assert order is not None and nbytes is not None
     count, ndim = math.prod(bricks.counts), len(shape)
-    most = min(count, chunks_at_once(pipeline, count, nbytes, least))
-    straight = order == tuple(range(ndim))
+    whole = bricks.sizes == shape
+    # raw chunks are copied twice, the second time from the cache
+    most = min(count, chunks_at_once(count, nbytes, least, whole=whole and not pipeline.raw))
     return RunPlan(
         pipeline=pipeline,
         runs=list(cut_runs(bricks.counts, most)),
@@ -80,7 +82,7 @@ def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:
         inside=(..., *bricks.inside),
         split=tuple(length for pair in zip(bricks.counts, bricks.sizes, strict=True) for length in pair),
         apart=(*range(0, 2 * ndim, 2), *range(1, 2 * ndim, 2)),
-        direct=straight and bricks.sizes == shape,
+        direct=whole and order == tuple(range(ndim)),
         row=_row_type(pipeline, bricks) if order[-1] == ndim - 1 else None,
     )
 

@@ -187,10 +187,9 @@ def _tasks(reading: Reading, found: Found, encoded: Sequence[Any]) -> Iterator[T
         for item in runs.runs:
             yield partial(_decode_run, reading.source, found, runs, item, encoded[item.start : item.stop])
         return
-    count, nbytes = len(spans), max(inner.chunk_nbytes, 1)
-    step = 1 if count == 1 else chunks_at_once(inner.pipeline, count, nbytes, reading.cutter.tasks)
+    step = 1 if len(spans) == 1 else chunks_at_once(len(spans), max(inner.chunk_nbytes, 1), reading.cutter.tasks)
     each = iter(shard.cut.planned.parts() if parts is None else parts)
-    for start in range(0, count, step):
+    for start in range(0, len(spans), step):
         here = slice(start, start + step)
         yield partial(_decode_each, reading.source, shard, encoded[here], spans[here], list(islice(each, step)))
 

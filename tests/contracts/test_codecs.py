@@ -133,6 +133,7 @@ UNSAFE = [Case("numcodecs.pickle")]
 CHECKED = ("crc32c", "crc32", "adler32", "fletcher32", "jenkins_lookup3", "gzip", "zlib", "bz2", "bzip2", "lzma")
 NOISE = np.random.default_rng(5).bytes(1 << 20)
 SIZES = (0, 1, 24, 4096, 1 << 19)
+LEAST_OF_RUN = 4096  # bytes: runs of smaller chunks may be left to decoding one by one
 
 
 def values(dtype: Any, shape: tuple[int, ...]) -> Any:
@@ -339,6 +340,12 @@ def test_bytes_round_trip(case: Case, prefix: str) -> None:
                     out = np.full(size, 77, "u1")
                     codec.decode_into(data, out)
                     assert out.tobytes() == raw
+            if codec.decode_run is not None:
+                run = np.full(3 * size, 77, "u1")
+                done = codec.decode_run([encoded, memoryview(encoded), np.frombuffer(encoded, "u1")], run)
+                assert run.tobytes() == 3 * raw if done else size < LEAST_OF_RUN
+            if codec.encode_run is not None:
+                assert [bytes(codec.decode(bytes(chunk))) for chunk in codec.encode_run([raw, raw])] == [raw, raw]
 
 
 @pytest.mark.parametrize("case", BYTES_TO_BYTES, ids=str)
@@ -356,6 +363,12 @@ def test_bytes_refuse_damage(case: Case, size: int) -> None:
         if codec.decode_into is not None:
             with pytest.raises(Exception):  # noqa: B017
                 codec.decode_into(data, np.empty(size, "u1"))
+        if codec.decode_run is not None:
+            try:
+                done = codec.decode_run([encoded, data], np.empty(2 * size, "u1"))
+            except Exception:
+                continue
+            assert not done
 
 
 @pytest.mark.parametrize("case", [case for case in BYTES_TO_BYTES if case.name in CHECKED], ids=str)

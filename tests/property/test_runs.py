@@ -92,7 +92,7 @@ def runs_of(most: int, threads: int) -> Iterator[None]:
         patch.setattr(executor, "LEAST_BYTES_PER_ITEM", 1)
         patch.setattr(runs, "LEAST_NBYTES", 1)
         patch.setattr(runs, "MOST_NBYTES", most)
-        patch.setattr(runs, "MOST_COPIED", most)
+        patch.setattr(runs, "MOST_WHOLE", most)
         patch.setattr(layout, "_compiled", Alike())  # which keeps how shards were cut
         yield
 
@@ -159,7 +159,7 @@ def laid_out(values: Any, how: str) -> Any:
 @pytest.fixture
 def half_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut runs of at most 512 KiB."""
-    monkeypatch.setattr(runs, "MOST_NBYTES", 1 << 19)
+    monkeypatch.setattr(runs, "MOST_WHOLE", 1 << 19)
 
 
 def encodings(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:

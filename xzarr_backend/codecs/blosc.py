@@ -1,4 +1,4 @@
-"""The codec ``blosc``, over numcodecs, whose own choice of threads is left alone.
+"""The codec ``blosc``, over numcodecs, whose own choice of threads is left alone; many small chunks with one call.
 
 Imports base, libraries, sizes and NumPy. Invariant: the sizes in the header of a chunk are compared with the chunk
 and with the data before the library, which does not check them, sees either.

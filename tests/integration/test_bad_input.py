@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import xzarr_backend as xz
 from tests.stores_fakes import FailingStore
 from tests.strategies import INDEX_CODECS, regular, v3_document
+from xzarr_backend.memory import reuse_freed_memory
 from xzarr_backend.stores import MemoryStore, Store, open_store
 
 BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -317,6 +318,7 @@ def limited(seconds: float, nbytes: int) -> Iterator[None]:
     def alarm(*_: object) -> None:
         raise TooLong
 
+    reuse_freed_memory()  # which each process does once
     before = signal.signal(signal.SIGALRM, alarm)
     tracemalloc.start()
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -611,6 +613,19 @@ def test_index_entries_that_lie(at: tuple[int, int], entry: int) -> None:
             # an inner chunk whose own entry is right may be read
             assert key == (1 - at[0], 0), f"{found} was read through a wrong entry"
             assert found == (1 if key == (0, 0) else 7)
+
+
+@pytest.mark.parametrize("entry", [(2**63, 2**63), (2**63, 2**63 + 5), (2**64 - 2, 2), (1, 2**64 - 1)])
+def test_index_entries_whose_sum_overflows(entry: tuple[int, int]) -> None:
+    """Offset and length that add up to a small number lie outside, also where the size of the shard is not known."""
+    array = shard_with(lambda entries: entries.__setitem__(0, entry))
+    for key in (..., (0, 0)):
+        with pytest.raises(xz.ChunkError, match="points at bytes"):
+            array[key]
+    assert array.layout.shards is not None
+    encoded = np.array([entry, (0, 12)], "<u8").tobytes()
+    with pytest.raises(xz.ChunkError, match="index entry 0 points at bytes"):
+        array.layout.shards.sharding.parse_index(encoded)
 
 
 def test_overlapping_entries_are_read_as_they_say() -> None:

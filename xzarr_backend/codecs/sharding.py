@@ -63,7 +63,8 @@ class Sharding(NamedTuple):
     def _check(self, entries: Index, shard_nbytes: int | None) -> None:
         offset, length = entries[:, 0], entries[:, 1]
         limit = 2**63 if shard_nbytes is None else shard_nbytes
-        if entries.max() <= limit and (offset + length).max() <= limit:  # as good as always (row ``chunks_shard``)
+        # as good as always (row ``chunks_shard``); the sum of two numbers below 2**63 does not overflow
+        if entries.max() < limit and (offset + length).max() <= limit:
             return
         present = (offset != ABSENT) | (length != ABSENT)
         # two comparisons instead of offset + length, which can overflow

@@ -60,9 +60,8 @@ def least_runs(threads: int) -> int:
 
 def chunks_at_once(count: int, nbytes: int, least: int, *, whole: bool = False) -> int:
     """Return how many of ``count`` chunks of ``nbytes`` go into one task, for ``least`` tasks if possible."""
-    return max(
-        1, min((MOST_WHOLE if whole else MOST_NBYTES) // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes))
-    )
+    most = MOST_WHOLE if whole else MOST_NBYTES
+    return max(1, min(most // nbytes, max(-(-count // least), LEAST_NBYTES // nbytes)))
 
 
 def plan_runs(pipeline: Pipeline, bricks: Bricks, least: int) -> RunPlan:

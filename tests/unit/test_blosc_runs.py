@@ -36,7 +36,7 @@ def decoded(codec: Codec, chunks: Sequence[Any], nbytes: int) -> bytes | None:
     return memory[nbytes:-nbytes].tobytes() if done else None
 
 
-def some(nbytes: int, itemsize: int) -> dict[str, bytes]:
+def some(nbytes: int) -> dict[str, bytes]:
     """Return chunks of which some are compressed well, some hardly, some not at all."""
     rng = np.random.default_rng(7)
     steps = (np.arange(-(-nbytes // 8)) // 7).astype("<u8").tobytes()[:nbytes]
@@ -57,7 +57,7 @@ def test_runs_hold_what_chunks_hold(name: str, shuffle: str) -> None:
     sizes = [(4, 1), (60, 4), (600, 2), (600, 1), (4000, 8), (10164, 4), (5000, 20), (3000, 12), (LARGEST_OF_RUN, 4)]
     for nbytes, itemsize in sizes:
         codec = build(nbytes, itemsize, cname=name, shuffle=shuffle)
-        raws = some(nbytes, itemsize)
+        raws = some(nbytes)
         for pick in (list(raws), ["steps"] * 3, ["noise"] * 3, ["noise", "zeros", "noise"], ["half"]):
             chunks = [memoryview(codec.encode(raws[which])) for which in pick]
             found = decoded(codec, chunks, nbytes)
@@ -88,7 +88,7 @@ def test_one_call_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
             return library.decompress(*arguments)
 
     monkeypatch.setattr(module, "required", lambda *_: Counting)
-    codec, raws = build(4000), some(4000, 4)
+    codec, raws = build(4000), some(4000)
     chunks = {which: codec.encode(raw) for which, raw in raws.items()}
     assert decoded(codec, [chunks["steps"], chunks["noise"], chunks["digits"]] * 40, 4000)
     assert len(calls) == 1
@@ -106,7 +106,7 @@ def with_head(chunk: bytes, **changes: int) -> bytes:
 def test_what_is_no_run() -> None:
     """Chunks of several blocks, with other headers, or whose streams end elsewhere are decoded one by one."""
     nbytes = 4000
-    codec, raws = build(nbytes), some(nbytes, 4)
+    codec, raws = build(nbytes), some(nbytes)
     good, noise = bytes(codec.encode(raws["steps"])), bytes(codec.encode(raws["noise"]))
     blocks = bytes(build(nbytes, blocksize=200).encode(raws["steps"]))
     uneven = bytes(build(nbytes, blocksize=300).encode(raws["steps"]))
@@ -147,7 +147,7 @@ def test_damaged_runs(data: st.DataObject) -> None:
     """A run with damage is refused, fails, or holds what decoding one by one gives."""
     nbytes, count = 600, 3
     shuffle, name = data.draw(st.sampled_from(["noshuffle", "shuffle"])), data.draw(st.sampled_from(["lz4", "zstd"]))
-    codec, raws = build(nbytes, 2, cname=name, shuffle=shuffle), list(some(nbytes, 2).values())
+    codec, raws = build(nbytes, 2, cname=name, shuffle=shuffle), list(some(nbytes).values())
     chunks = [bytearray(codec.encode(data.draw(st.sampled_from(raws)))) for _ in range(count)]
     for _ in range(data.draw(st.integers(1, 3))):
         chunk = chunks[data.draw(st.integers(0, count - 1))]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +39,47 @@ def loaded_by(code: str) -> set[str]:
     return set(ran.stdout.split())
 
 
-def test_importing_loads_nothing_heavy() -> None:
-    """``import xzarr_backend`` loads none of xarray, dask, fsspec, click, numcodecs, asyncio, multiprocessing."""
-    assert loaded_by("import xzarr_backend").isdisjoint(HEAVY)
+def test_importing_loads_the_package_alone() -> None:
+    """``import xzarr_backend`` loads no other module of the package, nor NumPy; its names are listed all the same."""
+    code = "import sys, typing; before = set(sys.modules); import xzarr_backend as xz; assert 'open_array' in dir(xz)\n"
+    report = "print(*sorted(set(sys.modules) - before))"
+    ran = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert set(ran.stdout.split()) <= {"__future__", "typing", "xzarr_backend"}
 
 
-def test_importing_loads_no_conventions() -> None:
+@pytest.mark.parametrize("name", xz.__all__)
+def test_every_public_name_is_found_where_it_lives(name: str) -> None:
+    """It is what its own module calls by that name, and asked for once."""
+    found = getattr(xz, name)
+    assert found is getattr(import_module(xz._LAZY[name], xz.__name__), name)
+    assert vars(xz)[name] is found
+
+
+def test_public_names_are_those_that_type_checkers_see() -> None:
+    """What loads at its first use, what is exported and what checkers import are the same names."""
+    tree = ast.parse(Path(xz.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level and node.module]
+    checked = {alias.name for node in imports for alias in node.names}
+    assert checked == set(xz.__all__) == set(xz._LAZY)
+
+
+def test_opening_and_reading_an_array_loads_nothing_heavy(tmp_path: Path) -> None:
+    """It loads none of xarray, dask, fsspec, click, numcodecs, asyncio, multiprocessing."""
+    assert loaded_by(opened_array(tmp_path)).isdisjoint(HEAVY)
+
+
+def test_opening_and_reading_an_array_loads_no_conventions(tmp_path: Path) -> None:
     """What few stores need loads with the first of them: conventions of data types, displays, remote stores."""
     late = ("semantics", "semantic_parts", "display", "explain", "journal", "stores.fsspec", "stores.zip")
     late += ("creation", "group_creation", "profiles", "profile_rules", "chunk_choice")  # who reads creates nothing
-    assert modules_loaded_by("import xzarr_backend").isdisjoint(f"xzarr_backend.{name}" for name in late)
+    assert modules_loaded_by(opened_array(tmp_path)).isdisjoint(f"xzarr_backend.{name}" for name in late)
+
+
+def opened_array(folder: Path) -> str:
+    """Return code that opens and reads a new array in ``folder``."""
+    path = folder / "a.zarr"
+    xz.create_array(path, data=[1, 2, 3], compressors=None)
+    return f"import xzarr_backend as xz\nassert xz.open_array({str(path)!r})[...].tolist() == [1, 2, 3]"
 
 
 def test_the_engine_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:

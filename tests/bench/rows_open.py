@@ -60,6 +60,16 @@ def cold_import(system: System, data: Data) -> Case:
     return Case(lambda: _cold(system.cold), check=lambda _: None)
 
 
+def cold_array(name: str) -> Setup:
+    """Import the system, open an array and read an element in a fresh interpreter, where NumPy is loaded already."""
+
+    def setup(system: System, data: Data) -> Case:
+        first = (0,) * len(data.recipe(name).shape)
+        return Case(lambda: _cold(f"{system.cold_array(data.path(name))}; print(numpy.asarray(array[{first}]))"))
+
+    return setup
+
+
 def cold_dataset(name: str) -> Setup:
     """Import xarray, find the engine and open a dataset in a fresh interpreter."""
 
@@ -140,6 +150,13 @@ ROWS = [
         uses=("xarray", "dask.array"),
     ),
     Row("cold_import", "start", "import in a fresh process, over NumPy", cold_import, workers=True),
+    Row(
+        "cold_array",
+        "start",
+        "import, an array and its first element in a fresh process",
+        cold_array("plain"),
+        workers=True,
+    ),
     Row("cold_xr_open", "start", "xarray and a dataset in a fresh process", cold_dataset("era2"), workers=True),
     Row("cold_xr_plain", "start", "the same, without times", cold_dataset("wide_1"), workers=True),
 ]

@@ -70,6 +70,10 @@ class System:
         """Open with the system's one call for a dataset of dask arrays."""
         raise self._gap("open_zarr")
 
+    def cold_array(self, path: str) -> str:
+        """Return the statements that open an array in a fresh interpreter."""
+        raise self._gap("opening an array")
+
     def cold_open(self, path: str) -> str:
         """Return the statements that open a dataset in a fresh interpreter."""
         raise self._gap("xarray datasets")

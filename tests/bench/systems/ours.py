@@ -52,6 +52,9 @@ class Ours(System):
 
         return xz.open_zarr(path)
 
+    def cold_array(self, path: str) -> str:
+        return f"import xzarr_backend as xz; array = xz.open_array({path!r})"
+
     def cold_open(self, path: str) -> str:
         return f"import xarray; dataset = xarray.open_dataset({path!r}, engine='xzarr')"
 

@@ -21,9 +21,7 @@ class TensorStore(System):
     def open(self, path: str, *, write: bool = False) -> Any:
         import tensorstore as ts
 
-        driver = "zarr3" if (Path(path) / "zarr.json").exists() else "zarr"
-        spec = {"driver": driver, "kvstore": _file(path)}
-        return ts.open(spec, read=True, write=write, open=True).result()
+        return ts.open(_spec(path), read=True, write=write, open=True).result()
 
     def read(self, array: Any, selection: Any) -> np.ndarray:
         return array[selection].read().result()
@@ -61,8 +59,15 @@ class TensorStore(System):
             raise self._gap("xarray datasets without xarray-tensorstore") from None
         return xarray_tensorstore.open_zarr(path, consolidated=consolidated)
 
+    def cold_array(self, path: str) -> str:
+        return f"import tensorstore as ts; array = ts.open({_spec(path)!r}, read=True, open=True).result()"
+
     def cold_open(self, path: str) -> str:
         return f"import xarray_tensorstore; dataset = xarray_tensorstore.open_zarr({path!r})"
+
+
+def _spec(path: str) -> dict[str, Any]:
+    return {"driver": "zarr3" if (Path(path) / "zarr.json").exists() else "zarr", "kvstore": _file(path)}
 
 
 def _file(path: str) -> dict[str, Any]:

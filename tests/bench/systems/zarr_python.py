@@ -56,6 +56,9 @@ class ZarrPython(System):
 
         return xr.open_zarr(path)
 
+    def cold_array(self, path: str) -> str:
+        return f"{self.cold}; array = zarr.open_array({path!r}, mode='r')"
+
     def cold_open(self, path: str) -> str:
         return f"import xarray; dataset = xarray.open_dataset({path!r}, engine='zarr')"
 

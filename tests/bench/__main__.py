@@ -8,8 +8,8 @@
     python -m tests.bench rows                               list the rows
 
 Every (system, row) runs in a fresh process, in turn, round by round. Printed per contestant: least (median) time, peak
-memory (and what of it is above the imports); then ours / best peer of the least times, ours / leanest peer of the
-peaks, ours / each bound, and CHK where all systems gave the same values.
+memory (and what of it is above the imports); then ours / best peer of the least times (of the medians), ours / leanest
+peer of the peaks, ours / each bound, and CHK where all systems gave the same values.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Verdict:
     ratio_median: float | None
     memory: float | None  # ours / leanest peer, of the peaks
     bounds: dict[str, float]  # ours / bound, of the least figures
+    bounds_median: dict[str, float]
     agree: bool
     problems: dict[str, str]  # contestant -> why it has no figure
 
@@ -62,12 +63,14 @@ def judge(results: Results) -> Verdict:
     peers = [one for name, one in known.items() if name != OURS and name not in BOUNDS]
     checksums = {text for name, one in known.items() if name not in BOUNDS for text in one.checksums}
     against = bool(ours and peers)
+    bounds = {name: one for name, one in known.items() if name in BOUNDS} if ours else {}
     return Verdict(
         known,
         ours.least / min(one.least for one in peers) if ours and against else None,
         ours.middle / min(one.middle for one in peers) if ours and against else None,
         ours.peak / min(one.peak for one in peers) if ours and against else None,
-        {name: ours.least / known[name].least for name in known if name in BOUNDS} if ours else {},
+        {name: ours.least / bound.least for name, bound in bounds.items() if ours},
+        {name: ours.middle / bound.middle for name, bound in bounds.items() if ours},
         len(checksums) <= 1,
         {name: _problem(rounds) for name, rounds in results.items() if name not in known},
     )
@@ -96,7 +99,8 @@ def line(name: str, results: Results) -> str:
         parts.append(f"{contestant}={numbers} {one.peak:.0f}MB(+{one.above:.0f})")
     if verdict.ratio is not None:
         parts.append(f"ours/best={verdict.ratio:.2f} (median {verdict.ratio_median:.2f}) memory={verdict.memory:.2f}")
-    parts += [f"ours/{bound}={ratio:.2f}" for bound, ratio in verdict.bounds.items()]
+    middle = verdict.bounds_median
+    parts += [f"ours/{bound}={ratio:.2f} (median {middle[bound]:.2f})" for bound, ratio in verdict.bounds.items()]
     parts.append("CHK" if verdict.agree else f"CHECKSUMS DIFFER {_checksums(verdict)}")
     parts += [f"[{contestant} {problem}]" for contestant, problem in verdict.problems.items()]
     return "  ".join(parts)
@@ -107,22 +111,36 @@ def _checksums(verdict: Verdict) -> dict[str, str]:
 
 
 def summary(document: dict[str, Any]) -> str:
-    """Return how many rows are ahead, level, behind, and which have problems."""
+    """Return how many rows are ahead, level, behind, and which have problems: by the least figures, and by the median.
+
+    The least says what a system can do, the median what it does; they differ where the machine has fast moments.
+    """
     verdicts = {name: judge(results) for name, results in document["rows"].items()}
     ratios = {name: one.ratio for name, one in verdicts.items() if one.ratio is not None}
-    behind = [f"{name} {ratio:.2f}" for name, ratio in ratios.items() if ratio > 1]
+    medians = {name: one.ratio_median for name, one in verdicts.items() if one.ratio_median is not None}
+    bounds = {f"{name} {bound}": ratio for name, one in verdicts.items() for bound, ratio in one.bounds.items()}
+    middles = {f"{name} {bound}": ratio for name, one in verdicts.items() for bound, ratio in one.bounds_median.items()}
     heavy = [f"{n} {v.memory:.2f}" for n, v in verdicts.items() if v.memory is not None and v.memory > 1.1]
-    far = [f"{n} {b} {r:.2f}" for n, v in verdicts.items() for b, r in v.bounds.items() if r > 1.5]
-    clear = sum(ratio <= 0.8 for ratio in ratios.values())
     lines = [
-        f"{len(ratios)} rows against peers: {clear} at 0.8 or less, {len(ratios) - len(behind)} at 1.0 or less",
-        f"behind the best peer: {', '.join(behind) or 'none'}",
+        f"{len(ratios)} rows against peers: {_counted(ratios)}",
+        f"behind the best peer: {_over(1, ratios)}",
+        f"by the median: {_counted(medians)}; behind: {_over(1, medians)}",
         f"memory over the leanest peer + 10 %: {', '.join(heavy) or 'none'}",
-        f"over 1.5 of a bound: {', '.join(far) or 'none'}",
+        f"over 1.5 of a bound: {_over(1.5, bounds)}",
+        f"by the median: {_over(1.5, middles)}",
         f"checksums differ: {', '.join(name for name, one in verdicts.items() if not one.agree) or 'none'}",
         f"ours failed: {', '.join(name for name, one in verdicts.items() if OURS in one.problems) or 'none'}",
     ]
     return "\n".join(lines)
+
+
+def _counted(ratios: dict[str, float]) -> str:
+    clear, level = (sum(ratio <= most for ratio in ratios.values()) for most in (0.8, 1))
+    return f"{clear} at 0.8 or less, {level} at 1.0 or less"
+
+
+def _over(most: float, ratios: dict[str, float]) -> str:
+    return ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if ratio > most) or "none"
 
 
 def markdown(document: dict[str, Any]) -> str:
@@ -136,7 +154,8 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def _table(group: str, rows: dict[str, Verdict], systems: list[str]) -> str:
-    head = ["row", "what", *systems, "ours / best peer", "bound", "ours / bound", "peak MB: ours", "leanest peer"]
+    head = ["row", "what", *systems, "ours / best peer (median)", "bound", "ours / bound (median)"]
+    head += ["peak MB: ours", "leanest peer"]
     lines = [f"### {group}", "", _cells(head), "|" + "---|" * len(head)]
     lines += [_cells(_row(name, one, systems)) for name, one in rows.items()]
     return "\n".join(lines)
@@ -151,9 +170,9 @@ def _row(name: str, verdict: Verdict, systems: list[str]) -> list[str]:
         name,
         row.shows + (" (bytes)" if row.unit == "bytes" else ""),
         *least,
-        "–" if verdict.ratio is None else f"{verdict.ratio:.2f}",
+        "–" if verdict.ratio is None else f"{verdict.ratio:.2f} ({verdict.ratio_median:.2f})",
         "; ".join(bounds) or "–",
-        "; ".join(f"{ratio:.2f}" for ratio in verdict.bounds.values()) or "–",
+        "; ".join(f"{ratio:.2f} ({verdict.bounds_median[name]:.2f})" for name, ratio in verdict.bounds.items()) or "–",
         f"{known[OURS].peak:.0f}" if OURS in known else "–",
         f"{min(peers):.0f}" if peers else "–",
     ]

@@ -101,6 +101,7 @@ def test_ratios() -> None:
     assert verdict.ratio_median == pytest.approx(0.45 / 0.85)
     assert verdict.memory == pytest.approx(60 / 40)
     assert verdict.bounds == {"limit_plain": pytest.approx(2.0)}
+    assert verdict.bounds_median == {"limit_plain": pytest.approx(0.45 / 0.2)}
     assert verdict.agree
 
 
@@ -111,7 +112,8 @@ def test_problems_are_told() -> None:
     text = summary(RUN)
     assert "2 rows against peers: 1 at 0.8 or less, 1 at 1.0 or less" in text
     assert "behind the best peer: write_zstd 2.00" in text
-    assert "over 1.5 of a bound: all_plain limit_plain 2.00" in text
+    assert "by the median: 1 at 0.8 or less, 1 at 1.0 or less; behind: write_zstd 2.00" in text
+    assert "over 1.5 of a bound: all_plain limit_plain 2.00\nby the median: all_plain limit_plain 2.25" in text
     assert "checksums differ: write_zstd" in text
 
 
@@ -119,7 +121,7 @@ def test_markdown() -> None:
     """There is one table per group, with a cell for every system that has a figure."""
     text = markdown(RUN)
     assert text.count("### ") == 2
-    assert "| write_zstd | whole, zstd | 2000 | 1000 | – | 2.00 |" in text
+    assert "| write_zstd | whole, zstd | 2000 | 1000 | – | 2.00 (2.00) |" in text
 
 
 def test_rows_are_chosen_by_name_group_and_beginning() -> None:

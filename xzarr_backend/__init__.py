@@ -1,6 +1,6 @@
 """Read and write Zarr v2 and v3 stores, whoever wrote them, from Python, xarray and dask.
 
-Importing the package loads next to nothing: its own modules, too, load at their first use, as do NumPy, xarray, dask,
+Importing the package loads the errors alone: its other modules load at their first use, as do NumPy, xarray, dask,
 fsspec and codec libraries.
 """
 
@@ -9,6 +9,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .errors import (
+    ArgumentError,
+    ChunkError,
+    MemberNotFoundError,
+    MetadataError,
+    NodeExistsError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    RegionError,
+    SelectionError,
+    SkippedNodeWarning,
+    UnsupportedError,
+    XzarrError,
+)
+
 if TYPE_CHECKING:
     from .array import Array
     from .codecs.registry import available_codecs, codec_available, register_codec
@@ -16,20 +31,6 @@ if TYPE_CHECKING:
     from .converting import convert
     from .creation import create_array
     from .dask_array import from_zarr
-    from .errors import (
-        ArgumentError,
-        ChunkError,
-        MemberNotFoundError,
-        MetadataError,
-        NodeExistsError,
-        NodeNotFoundError,
-        ReadOnlyError,
-        RegionError,
-        SelectionError,
-        SkippedNodeWarning,
-        UnsupportedError,
-        XzarrError,
-    )
     from .examining import doctor
     from .group import Group
     from .group_creation import create_group
@@ -42,40 +43,32 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# The module of every public name, which loads with the first use of one of its names (row ``cold_import`` of the
-# benchmark): who opens creates nothing, and who opens with xarray opens nothing by hand.
-_HOMES = {
-    ".array": ("Array",),
-    ".codecs.registry": ("available_codecs", "codec_available", "register_codec"),
-    ".consolidation": ("consolidate_metadata",),
-    ".converting": ("convert",),
-    ".creation": ("create_array",),
-    ".dask_array": ("from_zarr",),
-    ".errors": (
-        "ArgumentError",
-        "ChunkError",
-        "MemberNotFoundError",
-        "MetadataError",
-        "NodeExistsError",
-        "NodeNotFoundError",
-        "ReadOnlyError",
-        "RegionError",
-        "SelectionError",
-        "SkippedNodeWarning",
-        "UnsupportedError",
-        "XzarrError",
-    ),
-    ".examining": ("doctor",),
-    ".group": ("Group",),
-    ".group_creation": ("create_group",),
-    ".opening": ("open", "open_array", "open_group"),
-    ".previewing": ("plan_writes",),
-    ".profile_checking": ("check_profile",),
-    ".saving": ("to_zarr",),
-    ".verifying": ("verify",),
-    ".xarray_opening": ("open_dataset", "open_datatree", "open_mfdataset", "open_zarr"),
+# All but the errors loads at its first use (row ``cold_import`` of the benchmark): who opens creates nothing, and who
+# opens with xarray opens nothing by hand.
+_LAZY = {
+    "Array": ".array",
+    "Group": ".group",
+    "available_codecs": ".codecs.registry",
+    "check_profile": ".profile_checking",
+    "codec_available": ".codecs.registry",
+    "consolidate_metadata": ".consolidation",
+    "convert": ".converting",
+    "create_array": ".creation",
+    "create_group": ".group_creation",
+    "doctor": ".examining",
+    "from_zarr": ".dask_array",
+    "open": ".opening",
+    "open_array": ".opening",
+    "open_dataset": ".xarray_opening",
+    "open_datatree": ".xarray_opening",
+    "open_group": ".opening",
+    "open_mfdataset": ".xarray_opening",
+    "open_zarr": ".xarray_opening",
+    "plan_writes": ".previewing",
+    "register_codec": ".codecs.registry",
+    "to_zarr": ".saving",
+    "verify": ".verifying",
 }
-_LAZY = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ArgumentError",

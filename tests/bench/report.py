@@ -63,14 +63,14 @@ def judge(results: Results) -> Verdict:
     peers = [one for name, one in known.items() if name != OURS and name not in BOUNDS]
     checksums = {text for name, one in known.items() if name not in BOUNDS for text in one.checksums}
     against = bool(ours and peers)
-    bounds = {name: one for name, one in known.items() if name in BOUNDS} if ours else {}
+    bounds = [name for name in known if name in BOUNDS]
     return Verdict(
         known,
         ours.least / min(one.least for one in peers) if ours and against else None,
         ours.middle / min(one.middle for one in peers) if ours and against else None,
         ours.peak / min(one.peak for one in peers) if ours and against else None,
-        {name: ours.least / bound.least for name, bound in bounds.items() if ours},
-        {name: ours.middle / bound.middle for name, bound in bounds.items() if ours},
+        {name: ours.least / known[name].least for name in bounds} if ours else {},
+        {name: ours.middle / known[name].middle for name in bounds} if ours else {},
         len(checksums) <= 1,
         {name: _problem(rounds) for name, rounds in results.items() if name not in known},
     )

@@ -20,6 +20,7 @@ ROWS: tuple[dict[str, str], ...] = (
     {
         "errors": "",
         "memory": "",
+        "pieces": "",
         "spec": "",
         "numpy_types": "errors spec",
         "fill_values": "errors spec",

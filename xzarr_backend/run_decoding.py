@@ -44,7 +44,7 @@ class RunDecoder:
         goal, planned = self._goal[run.place], self._plan
         if planned.direct and goal.flags.c_contiguous:
             return _decoded(self._decode, encoded, goal.reshape(-1).view(np.uint8))
-        count, most = len(encoded), planned.most
+        count, most = run.stop - run.start, planned.most
         if not _decoded(self._decode, encoded, self._memory[: len(self._memory) // most * count]):
             return False
         chunks = self._chunks if count == most else self._chunks[:count]

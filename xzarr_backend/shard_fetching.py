@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .chunk_reading import Source, Target, chunk_error, expected_nbytes, fetch_many
 from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import Index
 from .index_cache import CacheKey
 from .layout import Layout
 from .memory import Lend
+from .pieces import Pieces, Spans
 from .plan import Part
 from .shard_cutting import Cut
 from .stores.base import ByteRange, Request
@@ -56,7 +59,7 @@ class Found(NamedTuple):
 
     shard: Shard
     stamp: Hashable
-    spans: list[list[int]]
+    spans: Spans
     parts: list[Part] | None
 
 
@@ -198,19 +201,19 @@ def _written_by_exzarr(source: Source, blob: Blob) -> bool:
 # --- inner chunks ---------------------------------------------------------------------------------------------------
 
 
-def fetch_chunks(source: Source, found: Sequence[Found]) -> Iterator[list[Any]]:
+def fetch_chunks(source: Source, found: Sequence[Found]) -> Iterator[Sequence[Any]]:
     """Yield the encoded inner chunks of each shard, in the order of its spans."""
     if source.store.concurrent:
         return iter(_fetch_coalesced(source, found))
     return (_chunks_of_one(source, shard.blob, stamp, spans) for shard, stamp, spans, _ in found)
 
 
-def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Sequence[Sequence[int]]) -> list[Any]:
+def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Spans) -> Sequence[Any]:
     if blob.data is not None:
-        return slices(blob.data, spans)
-    if not spans and stamp is None:
+        return Pieces(blob.data, spans)
+    if not len(spans) and stamp is None:
         return []
-    ranges = [ByteRange(blob.start + start, nbytes) for start, nbytes in spans]
+    ranges = [ByteRange(blob.start + start, nbytes) for start, nbytes in spans.tolist()]
     try:
         return _get_ranges(source, blob.key, ranges, stamp)[1]
     except ShardChanged:
@@ -219,12 +222,7 @@ def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Sequence[
         raise chunk_error(error, source, blob.coords, blob.key) from error
 
 
-def slices(data: memoryview, spans: Sequence[Sequence[int]]) -> list[Any]:
-    """Return the pieces of ``data`` at ``spans``."""
-    return [data[start : start + nbytes] for start, nbytes in spans]
-
-
-def _fetch_coalesced(source: Source, found: Sequence[Found]) -> list[list[Any]]:
+def _fetch_coalesced(source: Source, found: Sequence[Found]) -> list[Sequence[Any]]:
     """Fetch what is not in memory yet with one wave of requests, neighbouring ranges as one."""
     requests: list[Request] = []
     # for each inner chunk of each shard: its request, and where in the answer it begins
@@ -232,9 +230,9 @@ def _fetch_coalesced(source: Source, found: Sequence[Found]) -> list[list[Any]]:
     for shard, _, spans, _ in found:
         blob = shard.blob
         here = [(0, 0)] * len(spans)
-        starts = [start for start, _ in spans]
-        for at in sorted(range(len(spans)), key=starts.__getitem__) if blob.data is None else ():
-            start, nbytes = blob.start + starts[at], spans[at][1]
+        for at in np.argsort(spans[:, 0], kind="stable").tolist() if blob.data is None else ():
+            start, nbytes = spans[at].tolist()
+            start += blob.start
             last = requests[-1].byte_range if requests and requests[-1].key == blob.key else None
             if last is not None and 0 <= start - (last.start + (last.length or 0)) <= GAP_NBYTES:
                 requests[-1] = Request(blob.key, ByteRange(last.start, start + nbytes - last.start))
@@ -248,13 +246,13 @@ def _fetch_coalesced(source: Source, found: Sequence[Found]) -> list[list[Any]]:
     return [_cut(each, here, answers) for each, here in zip(found, places, strict=True)]
 
 
-def _cut(found: Found, places: Sequence[tuple[int, int]], answers: Sequence[Any]) -> list[Any]:
+def _cut(found: Found, places: Sequence[tuple[int, int]], answers: Sequence[Any]) -> Sequence[Any]:
     blob = found.shard.blob
     if blob.data is not None:
-        return slices(blob.data, found.spans)
+        return Pieces(blob.data, found.spans)
     if any(answers[request] is None for request, _ in places):
         raise ShardChanged(blob.key)  # the index was there a moment ago
     return [
         memoryview(answers[request])[start : start + nbytes]
-        for (request, start), (_, nbytes) in zip(places, found.spans, strict=True)
+        for (request, start), nbytes in zip(places, found.spans[:, 1].tolist(), strict=True)
     ]

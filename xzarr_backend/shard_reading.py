@@ -21,6 +21,7 @@ from .errors import ChunkError
 from .executor import Task, run, run_fetched, threads_for
 from .layout import Layout
 from .memory import Blocks, Lend, encoded_buffer
+from .pieces import Pieces, Spans
 from .plan import Part, Plan, open_mesh
 from .run_decoding import RunDecoder, place_each
 from .runs import LEAST_CHUNKS, LEAST_NBYTES, Run, RunPlan, chunks_at_once
@@ -34,7 +35,6 @@ from .shard_fetching import (
     fetch_chunks,
     fetch_whole,
     load_indexes,
-    slices,
 )
 
 TRIES = 5  # how often a shard that changes while it is read is read again
@@ -147,28 +147,26 @@ def _find(shard: Shard, found: FoundIndex) -> Found:
     stamp, index = found
     cut = shard.cut
     entries = index if cut.numbers is None else index.take(cut.numbers, axis=0)
-    spans = entries.tolist()
     if entries.max() != ABSENT:  # which no other number of an index can be
-        return Found(shard, stamp, spans, None)
+        return Found(shard, stamp, entries.astype(np.int64), None)
     nested, key = cut.shards.inner.shards is not None, shard.blob.key
-    stored, parts = [], []
-    for span, part in zip(spans, cut.planned.parts(opened=not nested), strict=True):
-        if span[0] == ABSENT:
+    stored, parts = entries[:, 0] != ABSENT, []
+    for is_stored, part in zip(stored.tolist(), cut.planned.parts(opened=not nested), strict=True):
+        if is_stored:
+            parts.append(part)
+        else:
             place = open_mesh(part.place) if nested and cut.planned.meshes else part.place
             shard.target.miss(place, lambda coords=part.coords: f"inner chunk {coords} of {key!r}")
-        else:
-            stored.append(span)
-            parts.append(part)
-    return Found(shard, stamp, stored, parts)
+    return Found(shard, stamp, entries[stored].astype(np.int64), parts)
 
 
 def _fetch_nested(reading: Reading, found: Found) -> Sequence[Task]:
     shard, stamp, spans, parts = found
     blob, cut = shard.blob, shard.cut
-    data = [None] * len(spans) if blob.data is None else slices(blob.data, spans)
+    data = [None] * len(spans) if blob.data is None else Pieces(blob.data, spans)
     blobs = [
         Blob(blob.key, blob.coords, blob.start + start, nbytes, stamp, piece)
-        for (start, nbytes), piece in zip(spans, data, strict=True)
+        for (start, nbytes), piece in zip(spans.tolist(), data, strict=True)
     ]
     if parts is None:
         parts = list(cut.planned.parts(opened=False))
@@ -201,9 +199,7 @@ def _decode_run(source: Source, found: Found, runs: RunPlan, item: Run, encoded:
         _decode_each(source, shard, encoded, found.spans[item.start : item.stop], parts)
 
 
-def _decode_each(
-    source: Source, shard: Shard, encoded: Sequence[Any], spans: Sequence[Sequence[int]], parts: Iterable[Part]
-) -> None:
+def _decode_each(source: Source, shard: Shard, encoded: Sequence[Any], spans: Spans, parts: Iterable[Part]) -> None:
     """Decode inner chunks, with one call where that can be done, and place them one after the other."""
     inner, target, blob, front = shard.cut.shards.inner, shard.target, shard.blob, shard.cut.planned.front
     parts = list(parts)
@@ -211,7 +207,7 @@ def _decode_each(
     if not few and place_each(inner.pipeline, encoded, parts, front, target.array):
         return
     decoder = Decoder(inner.pipeline, target.array)
-    for raw, (_, nbytes), (coords, inside, place, whole) in zip(encoded, spans, parts, strict=True):
+    for raw, nbytes, (coords, inside, place, whole) in zip(encoded, spans[:, 1].tolist(), parts, strict=True):
         try:
             if len(raw) != nbytes:
                 raise ChunkError(f"only {len(raw)} of {nbytes} bytes are there: the shard is cut short")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ChunkError
+from ..pieces import join_behind
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec, wrong_configuration
 from .libraries import required
@@ -24,10 +25,11 @@ NAMES = ("lz4", "lz4hc", "blosclz", "snappy", "zlib", "zstd")
 SMALL = 128 * 1024  # bytes: up to here, what the library does to look at memory given to it costs more than a copy
 LARGEST_OF_RUN = 16 * 1024  # bytes: above, joining the chunks takes longer than a call for each
 HEAD = 16  # bytes, of four numbers: format, flags and item size; then sizes: decoded, of a block, encoded
-WORDS = np.arange(0, HEAD + 4, 4)[:, None]  # where they lie in a chunk, and behind them where its first block begins
+BLOCK = HEAD + 4  # behind them stands where the first block begins; in a chunk of one block it is the next byte
 COPIED, UNSPLIT = 0x2 << 16, 0x10 << 16  # flags: stored as it is; one stream instead of one for each byte of an item
-NOT_COPIED = np.uint32(0xFFFFFFFF ^ COPIED)
+NOT_COPIED = 0xFFFFFFFF ^ COPIED
 MOST_STREAMS, LEAST_STREAM = 16, 128  # larger items, or shorter streams: one stream in any case
+_pack_head = Struct("<5I").pack
 _header = Struct("<4xI4xI").unpack_from  # decoded size, encoded size
 
 
@@ -81,34 +83,35 @@ def _decode_run(
 
     def decode_run(chunks: Sequence[Buffer], out: Bytes1D) -> bool:
         count = len(chunks)
-        sizes = np.fromiter(map(len, chunks), np.int64, count)
-        if sizes.min() < HEAD + 4 or sizes.max() > HEAD + nbytes:
+        frame, starts, sizes = join_behind(HEAD + 4 * count, chunks)
+        if sizes.min() < BLOCK:
             return False
-        frame = bytearray().join((bytes(HEAD + 4 * count), *chunks))
-        ends = sizes.cumsum() + (HEAD + 4 * count)
-        starts = ends - sizes
-        # every four bytes of the frame as a number, wherever they begin
+        # every so many bytes of the frame, wherever they begin: as the head of a chunk, or as a number
+        records = np.ndarray((len(frame) - BLOCK + 1,), f"V{BLOCK}", frame, strides=(1,))
         words = np.ndarray((len(frame) - 3,), "<u4", frame, strides=(1,))
-        heads = words[starts + WORDS]
-        copied = np.flatnonzero(heads[0] & COPIED)
-        heads[0] &= NOT_COPIED
-        kind = int(heads[0, 0])
-        alike = (heads[:3] == np.array([[kind], [nbytes], [nbytes]])).all() and (heads[3] == sizes).all()
-        if not alike or (sizes[copied] != HEAD + nbytes).any():
-            return False
-        blocks = starts + (HEAD + 4)
+        heads = records[starts].view("<u4").reshape(count, 5)
+        heads[:, 3] -= sizes.astype("<u4")
+        kind = int(heads[0, 0]) & NOT_COPIED
+        alike = _pack_head(kind, nbytes, nbytes, 0, BLOCK) * count
+        blocks, ends = starts + BLOCK, starts + sizes
         packed: Any = slice(None)
-        if len(copied):
+        copied: Any = ()
+        if heads.tobytes() != alike:
+            copied = np.flatnonzero(heads[:, 0] & COPIED)
+            heads[copied, 0] &= NOT_COPIED
+            heads[copied, 4] = BLOCK  # where there are no blocks there are elements
+            if heads.tobytes() != alike or (sizes[copied] != HEAD + nbytes).any():
+                return False
             packed = np.setdiff1d(np.arange(count), copied)
             blocks[copied] = blocks[packed[0]] if len(packed) else 0  # any other block is decoded in their place
-        if (heads[4, packed] != HEAD + 4).any() or not _end_there(words, blocks[packed], ends[packed], kind, nbytes):
+        if not _end_there(words, blocks[packed], ends[packed], kind, nbytes):
             return False
         if len(copied) < count:
             words[:HEAD:4] = kind, count * nbytes, nbytes, len(frame)
             words[HEAD : HEAD + 4 * count : 4] = blocks
             decompress(frame, out)
-        for at in copied.tolist():
-            out[at * nbytes : (at + 1) * nbytes] = memoryview(frame)[starts[at] + HEAD : ends[at]]
+        for at in copied:
+            out[at * nbytes : (at + 1) * nbytes] = frame[starts[at] + HEAD : ends[at]]
         return True
 
     return decode_run
@@ -124,9 +127,11 @@ def _end_there(words: Any, at: Any, ends: Any, kind: int, nbytes: int) -> bool:
         return False
     split = not kind & UNSPLIT and itemsize <= MOST_STREAMS and nbytes // itemsize >= LEAST_STREAM
     streams = itemsize if split else 1
-    for before in range(streams):
-        at = at + words[4 * before :][at]  # the number of bytes of a stream, behind those of the streams before it
-    return nbytes % streams == 0 and bool((at == ends - 4 * streams).all())
+    at = at.copy()
+    for _ in range(streams):
+        at += words[at]
+        at += 4
+    return nbytes % streams == 0 and bool((at == ends).all())
 
 
 def _arguments(configuration: Mapping[str, JSON], spec: BytesSpec) -> tuple[bytes, int, int, int, int]:

@@ -270,6 +270,7 @@ def _decode_run(expected: int) -> Callable[[Sequence[Buffer], Bytes1D], bool]:
     """
 
     def decode_run(chunks: Sequence[Buffer], out: Bytes1D) -> bool:
+        chunks = [*chunks]
         data = b"".join(chunks)
         if not _one_frame_each(data, map(len, chunks), expected):
             return False
@@ -284,7 +285,7 @@ def _decode_run(expected: int) -> Callable[[Sequence[Buffer], Bytes1D], bool]:
 
 def _one_frame_each(data: bytes, lengths: Iterable[int], expected: int) -> bool:
     """Tell whether ``data`` are frames of ``lengths`` bytes with equal headers that state ``expected`` bytes."""
-    if len(data) < LONGEST_HEAD or stated_size(data) != expected:
+    if len(data) < LONGEST_HEAD or _HEAD(data)[0] != MAGIC or _stated()(data) != expected:
         return False
     head = data[: _head_nbytes(data[4])]
     size, behind, end = len(head), 4 if data[4] & CHECKSUM else 0, 0

@@ -127,11 +127,9 @@ def _end_there(words: Any, at: Any, ends: Any, kind: int, nbytes: int) -> bool:
         return False
     split = not kind & UNSPLIT and itemsize <= MOST_STREAMS and nbytes // itemsize >= LEAST_STREAM
     streams = itemsize if split else 1
-    at = at.copy()
-    for _ in range(streams):
-        at += words[at]
-        at += 4
-    return nbytes % streams == 0 and bool((at == ends).all())
+    for before in range(streams):
+        at = at + words[4 * before :][at]  # the number of bytes of a stream, behind those of the streams before it
+    return nbytes % streams == 0 and bool((at == ends - 4 * streams).all())
 
 
 def _arguments(configuration: Mapping[str, JSON], spec: BytesSpec) -> tuple[bytes, int, int, int, int]:

@@ -39,6 +39,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
 WRITTEN_CALLS, OF_A_WRITTEN_RUN = (36, 20), (7, 4)  # own and other; every chunk of this array has its own folder
+OF_AN_ELEMENT = 40, 12  # of which the decoding of a zstd frame takes half
 OF_A_RUN = 4, 2  # where many chunks are decoded with one call
 
 
@@ -127,6 +128,17 @@ def test_calls_per_chunk_written(kind: str, tmp_path: Path) -> None:
     most_own, most_other = OF_A_WRITTEN_RUN if kind == "sharded zstd" else WRITTEN_CALLS
     assert own <= most_own
     assert other <= most_other
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_calls_of_reading_an_element(kind: str, tmp_path: Path) -> None:
+    """One element costs the finding of its chunk and the decoding, and no plan."""
+    array = make(tmp_path, kind, 2 * IN_SHARD)
+    calls = calls_of(lambda: array[5:6, 7:8, 9:10])
+    print(f"{kind}: {calls.own} own calls for an element, {calls.other} others")
+    assert calls.own <= OF_AN_ELEMENT[0]
+    assert calls.other <= OF_AN_ELEMENT[1]
+    assert not [name for name in calls.names if name.endswith((":plan", ":plan_axis", ":read_shards", ":read_chunks"))]
 
 
 def test_slopes_do_not_grow(tmp_path: Path) -> None:
@@ -383,9 +395,9 @@ def test_parts_of_shards_are_planned_once(monkeypatch: pytest.MonkeyPatch) -> No
         assert 0 < len(shards.cuts) <= MOST_KEPT
     monkeypatch.setattr(shard_cutting, "LARGEST_KEPT", 2)
     shards.cuts.clear()
-    assert array[0, 0, 0] == expected[0, 0, 0]
+    array[SIDE - 1 : SIDE + 1]
     array[: 5 * SIDE]
-    assert [cut.numbers.tolist() for cut in shards.cuts.values()] == [[0]]
+    assert [cut.numbers.tolist() for cut in shards.cuts.values()] == [[0, 1]]
 
 
 class _Remote(CountingStore):

@@ -58,7 +58,8 @@ ROWS: tuple[dict[str, str], ...] = (
         "shard_fetching": "chunk_reading shard_cutting executor index_cache",
         "shard_reading": "shard_fetching shard_cutting run_decoding runs chunk_reading decoding executor index_cache",
         "run_reading": "run_decoding runs chunk_reading executor",
-        "reading": "run_reading shard_reading shard_fetching chunk_reading executor index_cache",
+        "single_reading": "chunk_reading index_cache",
+        "reading": "single_reading run_reading shard_reading shard_fetching chunk_reading executor index_cache",
         "writing": "reading run_reading shard_reading shard_fetching chunk_reading executor run_encoding runs",
     },
     {

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import layout
 from .codecs.bytes_ import wrong_length
 from .codecs.pipeline import Pipeline
 from .errors import ChunkError
@@ -19,7 +20,6 @@ from .memory import LONGEST_ROW, Bytes1D, decoded_buffer
 from .plan import span
 from .stores.base import Store
 
-LEAST_PARTIAL = 1 << 17  # bytes of a decoded chunk: below, leaving out a part of it saves nothing
 PART_OF_CHUNK = 0.8  # the share of a chunk above which it is decoded whole
 MOST_RANGED = 0.5  # the share of a raw chunk above which it is read whole
 RANGE_COST = 8 * 1024  # bytes that are read in the time that one more range takes
@@ -54,7 +54,7 @@ class Decoder:
         self.pipeline, self.out = pipeline, out
         self.decode = pipeline.decode if pipeline.nbytes is not None else _keeping_memory(pipeline.decode)
         self.decode_into = pipeline.decode_into
-        self.large = pipeline.nbytes is not None and pipeline.nbytes >= LEAST_PARTIAL
+        self.large = pipeline.nbytes is not None and pipeline.nbytes >= layout.SMALL_NBYTES
         self.decode_until = pipeline.decode_until if self.large else None
         order = pipeline.order
         self.direct = pipeline.view is not None and order is not None and out.dtype == pipeline.spec.dtype.numpy

@@ -39,6 +39,19 @@ class Shards(NamedTuple):
     cuts: dict[Hashable, Any]
 
 
+class Small(NamedTuple):
+    """How to find and decode one small chunk (inner chunk, where there are shards).
+
+    ``steps`` has, for each dimension, the length of a stored object, that of a chunk in it, and the number of those.
+    ``nbytes`` is the decoded size. ``in_place``: elements decode to the order and byte order of a result in C order.
+    """
+
+    steps: tuple[tuple[int, int, int], ...]
+    nbytes: int
+    pipeline: Pipeline
+    in_place: bool
+
+
 class Layout:
     """``grid`` counts stored objects (shards where there are shards). ``fill`` is a value of ``dtype``, never None.
 
@@ -115,6 +128,20 @@ class Layout:
             return outer or inner
         return tuple(outer[axis] for axis in inner)
 
+    @cached_property
+    def small(self) -> Small | None:
+        """How to read one chunk in few steps (single_reading.py); None where chunks are large, irregular or nested."""
+        inner, shards = self.innermost, self.shards
+        if shards is not None and (shards.order is not None or shards.inner is not inner):
+            return None
+        pipeline = inner.pipeline
+        if not self.regular or not self.grid or pipeline.nbytes is None or pipeline.nbytes >= SMALL_NBYTES:
+            return None
+        lengths, counts = inner.grid.largest_chunk, (1,) * len(self.grid) if shards is None else inner.grid.counts
+        steps = tuple(zip(self.grid.largest_chunk, lengths, counts, strict=True))
+        in_place = pipeline.decode_into is not None and pipeline.order == tuple(range(len(self.grid)))
+        return Small(steps, pipeline.nbytes, pipeline, in_place)
+
     def is_for(self, spec: ArraySpec) -> bool:
         """Tell whether this was compiled from the very codecs, type and fill value of ``spec``."""
         same = self.codecs is spec.codecs and self.data_type is spec.dtype
@@ -138,6 +165,7 @@ class Layout:
 
 
 MAX_NESTING = 8
+SMALL_NBYTES = 1 << 17  # of a decoded chunk: leaving out a part of it saves nothing, planning takes as long as decoding
 
 
 def _no_key(coords: Sequence[int]) -> str:

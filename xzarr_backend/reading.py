@@ -1,24 +1,30 @@
 """Reading a selection: plan it, allocate the result once, fill it from chunks or shards.
 
-Imports the rows below, chunk_reading, run_reading and shard_reading. Invariant: what this returns holds the stored
-values or the fill value of chunks that are not stored; every other case is an error.
+Imports the rows below and the modules that read chunks, runs, shards and single chunks. Invariant: what this returns
+holds the stored values or the fill value of chunks that are not stored; every other case is an error.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from .chunk_reading import Source, allocate, read_chunks
-from .plan import plan
+from .chunk_reading import Source, Target, allocate, read_chunks
+from .plan import Plan, plan
 from .run_reading import read_in_runs
 from .selection import Selection
 from .shard_reading import read_shards
+from .single_reading import read_single
 
 
 def read(source: Source, selection: Selection) -> Any:
     """Return the planned result of ``selection`` (see `Selection.finish`); raise `ChunkError`."""
+    target = read_single(source, selection) or _read_planned(source, plan(selection, source.layout.grid))
+    target.report_missing(source)
+    return target.array
+
+
+def _read_planned(source: Source, planned: Plan) -> Target:
     layout = source.layout
-    planned = plan(selection, layout.grid)
     # in the order of the stored elements, so that chunks are copied as they lie, or decoded in place
     target = allocate(planned.shape, layout, None if planned.points else layout.order)
     if planned.nparts:
@@ -26,5 +32,4 @@ def read(source: Source, selection: Selection) -> Any:
             read_shards(source, planned, target)
         elif not read_in_runs(source, planned, target):
             read_chunks(source, planned, target)
-        target.report_missing(source)
-    return target.array
+    return target

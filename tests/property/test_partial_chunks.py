@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
-from xzarr_backend import decoding
+from xzarr_backend import decoding, layout
 from xzarr_backend.codecs import zstd
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
@@ -37,7 +37,7 @@ VALUES = np.random.default_rng(0).integers(0, 2**31, SHAPE).astype("i4")
 def every_size() -> Iterator[None]:
     """Small chunks are read in part too, so that small arrays show it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "LEAST_PARTIAL", 1)
+        patch.setattr(layout, "SMALL_NBYTES", 1)
         patch.setattr(decoding, "RANGE_COST", 1)
         patch.setattr(zstd, "SMALL", 0)
         yield

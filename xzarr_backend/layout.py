@@ -134,13 +134,13 @@ class Layout:
         inner, shards = self.innermost, self.shards
         if shards is not None and (shards.order is not None or shards.inner is not inner):
             return None
-        pipeline = inner.pipeline
-        if not self.regular or not self.grid or pipeline.nbytes is None or pipeline.nbytes >= SMALL_NBYTES:
+        pipeline, nbytes = inner.pipeline, inner.chunk_nbytes
+        if not self.regular or not self.grid or pipeline.nbytes is None or nbytes >= SMALL_NBYTES:
             return None
         lengths, counts = inner.grid.largest_chunk, (1,) * len(self.grid) if shards is None else inner.grid.counts
         steps = tuple(zip(self.grid.largest_chunk, lengths, counts, strict=True))
         in_place = pipeline.decode_into is not None and pipeline.order == tuple(range(len(self.grid)))
-        return Small(steps, pipeline.nbytes, pipeline, in_place)
+        return Small(steps, nbytes, pipeline, in_place)
 
     def is_for(self, spec: ArraySpec) -> bool:
         """Tell whether this was compiled from the very codecs, type and fill value of ``spec``."""

@@ -188,12 +188,28 @@ def test_shards_that_are_replaced(tmp_path: Path) -> None:
     assert array[1, 1, 1] == 0
 
 
-def test_too_large_for_the_limit() -> None:
+@pytest.mark.parametrize("kind", ["raw", "zstd", "shards"])
+def test_too_large_for_the_limit(kind: str) -> None:
     """A chunk that would need more memory than allowed is refused."""
     store = MemoryStore()
-    xz.create_array(store, data=VALUES, chunks=CHUNKS, **KINDS["zstd"])
+    xz.create_array(store, data=VALUES, chunks=CHUNKS, **KINDS[kind])
+    for most, fits in ((7 * 5 * 6 * 4, True), (7 * 5 * 6 * 4 - 1, False)):
+        array = xz.open_array(store, max_chunk_bytes=most)
+        for _ in range(2):
+            if fits:
+                assert array[1, 1, 1] == VALUES[1, 1, 1]
+            else:
+                with pytest.raises(xz.ChunkError, match="more than the limit"):
+                    array[1, 1, 1]
+
+
+def test_the_limit_is_of_decoded_elements() -> None:
+    """Eight booleans in a byte are eight bytes in memory."""
+    store, values = MemoryStore(), np.arange(1000) % 3 == 0
+    xz.create_array(store, data=values, chunks=(500,), serializer={"name": "packbits"}, compressors=None)
+    assert xz.open_array(store, max_chunk_bytes=500)[7] == values[7]
     with pytest.raises(xz.ChunkError, match="more than the limit"):
-        xz.open_array(store, max_chunk_bytes=100)[1, 1, 1]
+        xz.open_array(store, max_chunk_bytes=499)[7]
 
 
 def test_stores_that_answer_many_requests_at_once_are_not_asked_one_by_one() -> None:

@@ -1,8 +1,8 @@
 """Reading what lies in one small chunk, in fewer steps than a plan takes.
 
-Imports chunk_reading and the rows below. Invariant: only the plainest of reads goes this way; all else, every error
-among it, is left to the way that all reads can go. Rows ``small_points``, ``points_shard`` and ``subchunks_shard`` of
-the benchmark.
+Imports chunk_reading and the rows below. Invariant: only the plainest of reads goes this way, an object that the store
+says is not there among it; all else, every error too, is left to the way that all reads can go. Rows ``small_points``,
+``points_shard`` and ``subchunks_shard`` of the benchmark.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .chunk_reading import Source, Target, allocate
+from .chunk_reading import Source, Target, allocate, expected_nbytes
 from .codecs.sharding import ABSENT
 from .layout import Small
 from .memory import encoded_buffer
@@ -21,7 +21,7 @@ from .stores.base import ByteRange
 
 
 def read_single(source: Source, selection: Selection) -> Target | None:
-    """Return the planned result of a box within one chunk; None where the chunk is not plainly there, or not small."""
+    """Return the planned result of a box within one small chunk; None where that takes another way."""
     small = source.layout.small
     if small is None or source.store.concurrent or selection.points or small.nbytes > source.limit:
         return None
@@ -46,7 +46,7 @@ def read_single(source: Source, selection: Selection) -> Target | None:
             if raw is None:
                 return None
         else:
-            raw = source.store.get(key, None, encoded_buffer(small.nbytes))
+            raw = source.store.get(key, None, encoded_buffer(expected_nbytes(small.pipeline)))
             if raw is None:
                 target.miss((...,), lambda: repr(key))
                 return target

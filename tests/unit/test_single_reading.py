@@ -18,6 +18,7 @@ from xzarr_backend import reading
 from xzarr_backend.selection import parse_basic, parse_orthogonal, parse_points
 from xzarr_backend.single_reading import read_single
 from xzarr_backend.stores import MemoryStore
+from xzarr_backend.stores.local import LocalStore
 
 SHAPE, CHUNKS, SHARDS = (37, 25, 18), (7, 5, 6), (14, 10, 12)
 ZSTD = {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
@@ -210,6 +211,22 @@ def test_the_limit_is_of_decoded_elements() -> None:
     assert xz.open_array(store, max_chunk_bytes=500)[7] == values[7]
     with pytest.raises(xz.ChunkError, match="more than the limit"):
         xz.open_array(store, max_chunk_bytes=499)[7]
+
+
+@pytest.mark.parametrize("codec", [None, {"name": "crc32c"}])
+def test_memory_for_the_object_is_large_enough(codec: Any, tmp_path: Path) -> None:
+    """A chunk that is stored with its checksum fits into what is lent for it: else it would be read twice."""
+    lent: dict[str, int] = {}
+
+    class Watching(LocalStore):
+        def get(self, key: str, byte_range: Any = None, scratch: memoryview | None = None) -> Any:
+            lent[key] = 0 if scratch is None else len(scratch)
+            return super().get(key, byte_range, scratch)
+
+    xz.create_array(tmp_path, data=VALUES, chunks=CHUNKS, compressors=codec)
+    array = xz.open_array(Watching(tmp_path))
+    assert array[1, 1, 1] == VALUES[1, 1, 1]
+    assert lent["c/0/0/0"] >= (tmp_path / "c/0/0/0").stat().st_size
 
 
 def test_stores_that_answer_many_requests_at_once_are_not_asked_one_by_one() -> None:

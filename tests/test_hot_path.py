@@ -395,7 +395,8 @@ def test_parts_of_shards_are_planned_once(monkeypatch: pytest.MonkeyPatch) -> No
         assert 0 < len(shards.cuts) <= MOST_KEPT
     monkeypatch.setattr(shard_cutting, "LARGEST_KEPT", 2)
     shards.cuts.clear()
-    array[SIDE - 1 : SIDE + 1]
+    np.testing.assert_array_equal(array[SIDE - 1 : SIDE + 1], expected[SIDE - 1 : SIDE + 1])
+    assert array[0, 0, 0] == expected[0, 0, 0]
     array[: 5 * SIDE]
     assert [cut.numbers.tolist() for cut in shards.cuts.values()] == [[0, 1]]
 

@@ -197,7 +197,7 @@ def shard_parts(
         data, entries = old
         kept = entries[:, 0] != ABSENT
         kept[list(changes)] = False
-        parts, at = _keep(data, entries, np.flatnonzero(kept), index, at)
+        parts, at = _keep(data, entries, kept.nonzero()[0], index, at)
     for number, chunk in sorted(changes.items()):
         if chunk is not None:
             nbytes = memoryview(chunk).nbytes
@@ -214,14 +214,12 @@ def _keep(
     """Note in ``index`` where the inner chunks of ``numbers`` lie from ``at`` on; return their bytes, and the end."""
     if not len(numbers):
         return [], at
-    numbers = numbers[np.argsort(entries[numbers, 0], kind="stable")]
-    start, nbytes = entries[numbers].T.astype(np.int64)  # checked to lie within the shard
-    stop = start + nbytes
-    first = np.flatnonzero(np.concatenate([[True], start[1:] != stop[:-1]]))  # of neighbours without a gap
-    last = np.append(first[1:], len(numbers)) - 1
-    lengths = stop[last] - start[first]
-    moved = at + np.cumsum(lengths) - lengths
-    index[numbers, 0] = start + np.repeat(moved - start[first], last - first + 1)
+    numbers = numbers[entries[numbers, 0].argsort(kind="stable")]
+    start, nbytes = entries[numbers].view(np.int64).T  # checked to lie within the shard
+    stop, moved = start + nbytes, at + nbytes.cumsum()
+    index[numbers, 0] = moved - nbytes  # one behind the other, without the gaps
     index[numbers, 1] = nbytes
+    gaps = (start[1:] != stop[:-1]).nonzero()[0]
+    first, last = [0, *(gaps + 1).tolist()], [*gaps.tolist(), len(numbers) - 1]
     parts: list[Buffer] = [data[i:j] for i, j in zip(start[first].tolist(), stop[last].tolist(), strict=True)]
-    return parts, at + int(lengths.sum())
+    return parts, int(moved[-1])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
+from xzarr_backend.formats.documents import parse_json
 from xzarr_backend.stores import MemoryStore
 
 ARRAY2: dict[str, Any] = {
@@ -198,6 +199,50 @@ def test_other_files_are_no_members() -> None:
     for key in ("notes.txt", "empty/readme", "a/0.lock.read", "a/0.lock", "a/0"):
         store.set(key, b"\0" * 8)
     assert list(xz.open_group(store)) == ["a"]
+
+
+def test_documents_that_members_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal `.zarray` documents of a group are parsed once; what then happens to one array is not seen in another."""
+    store, names = MemoryStore(), [f"v{at}" for at in range(5)]
+    group = xz.create_group(store, zarr_format=2)
+    for at, name in enumerate(names):
+        array = group.create_array(name, shape=(4,), chunks=(2,), dtype="i4", attributes={"number": at})
+        array[...] = at
+    group.create_array("other", shape=(4,), chunks=(2,), dtype="f8")
+    parsed = []
+
+    def counting(raw: Any, name: str) -> Any:
+        parsed.append(name)
+        return parse_json(raw, name)
+
+    monkeypatch.setattr("xzarr_backend.nodes.parse_json", counting)
+    arrays = dict(xz.open_group(store, mode="r+", consolidated=False).arrays())
+    assert parsed.count(".zarray") == 2
+    assert [arrays[name].attrs["number"] for name in names] == list(range(5))
+    arrays["v1"].resize((6,))
+    arrays["v2"].attrs["number"] = 20
+    arrays["v1"][4:] = 7
+    assert arrays["v3"].shape == (4,)
+    assert json.loads(store.get("v3/.zarray"))["shape"] == [4]
+    again = xz.open_group(store, consolidated=False)
+    assert [again[name].shape for name in names] == [(4,), (6,), (4,), (4,), (4,)]
+    assert [again[name].attrs["number"] for name in names] == [0, 1, 20, 3, 4]
+    assert [again[name][...].tolist() for name in ("v0", "v1")] == [[0] * 4, [1, 1, 1, 1, 7, 7]]
+
+
+def test_a_damaged_document_among_equal_ones() -> None:
+    """Every member whose document cannot be read says so, even where the documents are equal."""
+    store = MemoryStore()
+    group = xz.create_group(store, zarr_format=2)
+    group.create_array("good", shape=(4,), dtype="i4")
+    for name in ("bad", "worse"):
+        store.set(f"{name}/.zarray", b'{"zarr_format": 2, "shape": [4')
+    group = xz.open_group(store, consolidated=False)
+    for name in ("bad", "worse"):
+        with pytest.raises(xz.MetadataError, match=r"\.zarray is not JSON") as caught:
+            group[name]
+        assert name in str(caught.value)
+    assert group["good"].shape == (4,)
 
 
 def test_groups_pickle_and_compare() -> None:

@@ -56,13 +56,14 @@ class Selection(NamedTuple):
 
     def arrange(self, values: Any) -> Any:
         """Return ``values``, which broadcast to `result_shape`, in the planned shape: the inverse of `finish`."""
-        try:
-            values = np.broadcast_to(values, self.result_shape)
-        except ValueError as error:
-            raise SelectionError(
-                f"values of shape {np.shape(values)} do not fit the selection of shape {self.result_shape}",
-                hint="give a scalar or values that broadcast to the selection",
-            ) from error
+        if values.shape != self.result_shape:
+            try:
+                values = np.broadcast_to(values, self.result_shape)
+            except ValueError as error:
+                raise SelectionError(
+                    f"values of shape {values.shape} do not fit the selection of shape {self.result_shape}",
+                    hint="give a scalar or values that broadcast to the selection",
+                ) from error
         if self.order is not None:
             values = values.transpose(np.argsort(self.order))
         return values.reshape(self.planned_shape)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
 from .errors import MetadataError, NodeNotFoundError, UnsupportedError, XzarrError
+from .formats.alike import Alike
 from .formats.consolidated import Members, NodeDocuments, below, child_names, parse_inline, parse_zmetadata
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
@@ -209,9 +210,6 @@ def parse_node(documents: NodeDocuments, reading: Reading = TOLERANT) -> Found |
     return None
 
 
-Parse = Callable[[Any, str], dict[str, JSON]]  # as `parse_json`
-
-
 class Child(NamedTuple):
     """A member of a group: the node, or why it cannot be used."""
 
@@ -243,9 +241,9 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
     folders = [name[:-1] for name in names if name.endswith("/") and name != FOLDER]
     folders = [name for name in folders if pending.get(name, ()) is not None]  # None: part of an unfinished append
     documents = _load_documents(store, [f"{prefix}{name}" for name in folders], found.spec.zarr_format)
-    parse = _parsing_alike()
+    alike: Alike[dict[str, JSON]] = Alike()
     children = [
-        attempt(store, path, name, _parse_child, store, f"{prefix}{name}", loaded, parse, reading, pending.get(name))
+        attempt(store, path, name, _parse_child, store, f"{prefix}{name}", loaded, alike, reading, pending.get(name))
         for name, loaded in zip(folders, documents, strict=True)
     ]
     return [child for child in children if child.found is not None or child.error is not None]
@@ -277,26 +275,25 @@ def _fetch_documents(store: Store, paths: Sequence[str], names: Sequence[str]) -
     return [{name: next(found) for name in names} for _ in paths]
 
 
-def _parsing_alike() -> Parse:
-    """Return `parse_json` for the members of one group, most of which have the same .zarray (row ``xr_open_wide2``)."""
-    parsed: dict[bytes, dict[str, JSON]] = {}
-
-    def parse(raw: Any, name: str) -> dict[str, JSON]:
-        if name != ".zarray":
-            return parse_json(raw, name)
-        data = bytes(raw)
-        found = parsed.get(data)
-        if found is None:
-            found = parsed[data] = parse_json(data, name)
-        return found
-
-    return parse
+def _parse(raw: Any, name: str, alike: Alike[dict[str, JSON]]) -> dict[str, JSON]:
+    """Parse a document of a member; most members of a group have the same .zarray (row ``xr_open_wide2``)."""
+    key = bytes(raw) if name == ".zarray" else None
+    found = alike.find(key)
+    if found is None:
+        found = parse_json(raw, name)
+        alike.keep(key, found)
+    return found
 
 
 def _parse_child(
-    store: Store, path: str, raw: Mapping[str, Any], parse: Parse, reading: Reading, fields: Fields | None
+    store: Store,
+    path: str,
+    raw: Mapping[str, Any],
+    alike: Alike[dict[str, JSON]],
+    reading: Reading,
+    fields: Fields | None,
 ) -> Found | None:
-    parsed = {name: parse(data, name) for name, data in raw.items() if data is not None}
+    parsed = {name: _parse(data, name, alike) for name, data in raw.items() if data is not None}
     for name in ("zarr.json", ".zarray") if fields is not None else ():
         if name in parsed:
             parsed[name] = patched(parsed[name], fields or {})

@@ -11,6 +11,7 @@ import pytest
 
 import xzarr_backend as xz
 from xzarr_backend.formats.documents import parse_json
+from xzarr_backend.nodes import find_node, load_children
 from xzarr_backend.stores import MemoryStore
 
 ARRAY2: dict[str, Any] = {
@@ -237,6 +238,16 @@ def test_a_damaged_document_among_equal_ones() -> None:
     group.create_array("good", shape=(4,), dtype="i4")
     for name in ("bad", "worse"):
         store.set(f"{name}/.zarray", b'{"zarr_format": 2, "shape": [4')
+    found = find_node(store, "", kind="group", consolidated=False)
+    children = {child.name: child for child in load_children(store, "", found)}
+    for name in ("bad", "worse"):
+        error = children[name].error
+        assert isinstance(error, xz.MetadataError)
+        assert ".zarray is not JSON" in str(error)
+        assert name in str(error)
+    good = children["good"].found
+    assert good is not None
+    assert good.spec.document["shape"] == [4]
     group = xz.open_group(store, consolidated=False)
     for name in ("bad", "worse"):
         with pytest.raises(xz.MetadataError, match=r"\.zarray is not JSON") as caught:

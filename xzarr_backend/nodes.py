@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
 from .errors import MetadataError, NodeNotFoundError, UnsupportedError, XzarrError
-from .formats.alike import Alike
 from .formats.consolidated import Members, NodeDocuments, below, child_names, parse_inline, parse_zmetadata
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
@@ -241,9 +240,9 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
     folders = [name[:-1] for name in names if name.endswith("/") and name != FOLDER]
     folders = [name for name in folders if pending.get(name, ()) is not None]  # None: part of an unfinished append
     documents = _load_documents(store, [f"{prefix}{name}" for name in folders], found.spec.zarr_format)
-    alike: Alike[dict[str, JSON]] = Alike()
+    same: dict[bytes, dict[str, JSON]] = {}  # for this call; the members keep what is in it
     children = [
-        attempt(store, path, name, _parse_child, store, f"{prefix}{name}", loaded, alike, reading, pending.get(name))
+        attempt(store, path, name, _parse_child, store, f"{prefix}{name}", loaded, same, reading, pending.get(name))
         for name, loaded in zip(folders, documents, strict=True)
     ]
     return [child for child in children if child.found is not None or child.error is not None]
@@ -275,25 +274,25 @@ def _fetch_documents(store: Store, paths: Sequence[str], names: Sequence[str]) -
     return [{name: next(found) for name in names} for _ in paths]
 
 
-def _parse(raw: Any, name: str, alike: Alike[dict[str, JSON]]) -> dict[str, JSON]:
-    """Parse a document of a member; most members of a group have the same .zarray (row ``xr_open_wide2``)."""
-    key = bytes(raw) if name == ".zarray" else None
-    found = alike.find(key)
-    if found is None:
-        found = parse_json(raw, name)
-        alike.keep(key, found)
-    return found
-
-
 def _parse_child(
     store: Store,
     path: str,
     raw: Mapping[str, Any],
-    alike: Alike[dict[str, JSON]],
+    same: dict[bytes, dict[str, JSON]],
     reading: Reading,
     fields: Fields | None,
 ) -> Found | None:
-    parsed = {name: _parse(data, name, alike) for name, data in raw.items() if data is not None}
+    parsed: dict[str, dict[str, JSON]] = {}
+    for name, data in raw.items():
+        if data is None:
+            continue
+        if name != ".zarray":
+            parsed[name] = parse_json(data, name)
+            continue
+        key = bytes(data)  # most members of a group have the same .zarray, which is parsed once (row xr_open_wide2)
+        if key not in same:
+            same[key] = parse_json(data, name)
+        parsed[name] = same[key]
     for name in ("zarr.json", ".zarray") if fields is not None else ():
         if name in parsed:
             parsed[name] = patched(parsed[name], fields or {})

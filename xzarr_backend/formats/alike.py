@@ -1,4 +1,4 @@
-"""What arrays share is parsed once: their kind (type, fill value, codecs), the form of each; for nodes and layouts too.
+"""What arrays share is parsed once: their kind (type, fill value, codecs), and the form of each; layouts use it, too.
 
 Imports spec types only. Invariant: two parts of documents count as alike when they are the same to the type and the
 bit, so that what a document means never depends on what was parsed before it. Benchmark: xr_open_varied_c.

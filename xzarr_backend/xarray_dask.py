@@ -1,4 +1,4 @@
-"""How `open_dataset` and `open_zarr` make dask arrays: as xarray does, but for very many blocks along a dimension.
+"""How `open_dataset` and `open_zarr` make dask arrays: as xarray does, but for very many blocks.
 
 Imports xarray's documented interface for chunked arrays, and dask_lazy. Invariant: blocks and values are those of
 xarray's own manager, and names as deterministic; only what it costs to make and to pickle them differs (benchmark:
@@ -7,6 +7,7 @@ open_zarr_1d).
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ class _ManyBlocks:
     def from_array(self, data: Any, chunks: Any, **keywords: Any) -> Any:
         given = {name: value for name, value in keywords.items() if value}
         blocks = chunks if isinstance(chunks, tuple) and all(isinstance(one, tuple) for one in chunks) else ()
-        if max(map(len, blocks), default=0) > LONG and given.keys() <= {"name", "inline_array"} and len(given) == 2:
+        if math.prod(map(len, blocks)) > LONG and given.keys() <= {"name", "inline_array"} and len(given) == 2:
             sizes = tuple(map(shortened, blocks))
             if all(isinstance(size, int) for size in sizes):
                 meta = np.empty((0,) * data.ndim, data.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,25 +30,64 @@ def long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask_lazy, "LONG", 2)
 
 
+def python_calls(work: Callable[[], object]) -> int:
+    """Return how many functions of Python ``work`` calls, other than the first time."""
+    work()
+    calls = 0
+
+    def seen(frame: Any, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(seen)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
 def lazy_of(values: np.ndarray, chunks: tuple[int, ...], **keywords: Any) -> Any:
     """Return ``values``, stored in memory, as a lazy array."""
     return xz.from_zarr(xz.create_array({}, data=values, chunks=chunks), **keywords)
 
 
-@pytest.mark.usefixtures("long")
-def test_the_tasks_are_those_of_dask() -> None:
-    """Keys, chunks, shape, values and what each task reads equal those of dask's own function."""
-    lazy = lazy_of(VALUES, (3, 2))
+@pytest.mark.parametrize("chunks", [(3, 2), (11, 7), ((1, 8, 2), (3, 1, 3)), ((4, 4, 3), (5, 2))])
+@pytest.mark.parametrize("many", [True, False])
+def test_the_tasks_are_those_of_dask(many: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys, chunks, shape, values and what each task calls, with what, equal those of dask's own function."""
+    monkeypatch.setattr(dask_lazy, "LONG", 2 if many else 10_000)
+    lazy = xz.from_zarr(xz.create_array({}, data=VALUES, chunks=(3, 2)), chunks=chunks)
     array = lazy._recipe.array
-    own = da.from_array(array, chunks=(3, 2), name=lazy.name, inline_array=True)
+    own = da.from_array(array, chunks=chunks, name=lazy.name, inline_array=True)
     assert (lazy.chunks, lazy.shape, lazy.dtype, lazy.numblocks) == (own.chunks, own.shape, own.dtype, own.numblocks)
     ours, theirs = dict(lazy.dask), dict(own.dask)
     assert ours.keys() == theirs.keys()
-    assert all(ours[key].args[1] == theirs[key].args[1] for key in ours)
+    for key, task in ours.items():
+        other = theirs[key]
+        assert (task.key, task.func, task.kwargs, task.data_producer) == (
+            other.key,
+            other.func,
+            other.kwargs,
+            other.data_producer,
+        )
+        assert task.args[0].value is array and other.args[0].value is array
+        assert task.args[1] == other.args[1]
     np.testing.assert_array_equal(lazy.compute(scheduler="sync"), VALUES)
     (layer,) = lazy.dask.layers.values()
     assert layer.collection_annotations["chunks"] == own.chunks
     assert layer.collection_annotations["chunksize"] == own.chunksize
+
+
+def test_a_sum_is_optimised_in_fewer_calls_than_dask_takes() -> None:
+    """The array is put into the layer once, not into each task (benchmark: sum_stored_million)."""
+    import dask
+
+    lazy = lazy_of(np.zeros((400, 10)), (4, 1))
+    own = da.from_array(lazy._recipe.array, chunks=(4, 1), inline_array=True)
+    ours, theirs = (python_calls(lambda made=made: dask.optimize(made.sum())) for made in (lazy, own))
+    print(f"{ours} calls to optimise the sum of 1000 blocks, dask's own {theirs}")
+    assert ours < 0.8 * theirs
 
 
 @pytest.mark.usefixtures("long")
@@ -268,19 +308,9 @@ def test_opening_a_dataset_does_not_look_at_each_block() -> None:
     store: dict[str, bytes] = {}
     xz.create_group(store)
     xz.create_array(store, "v", shape=(97 * 10**6,), chunks=(97,), dtype="f4", dimension_names=("x",))
-    xz.open_zarr(dataset_of(3), consolidated=False)  # imports
-    calls = 0
-
-    def seen(frame: Any, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(seen)
-    try:
-        data = xz.open_zarr(store, consolidated=False)
-    finally:
-        sys.setprofile(None)
-    assert data.v.data.npartitions == 10**6
+    opened = []
+    calls = python_calls(lambda: opened.append(xz.open_zarr(store, consolidated=False)))
+    assert opened[-1].v.data.npartitions == 10**6
     assert calls < 10_000
 
 

@@ -65,12 +65,8 @@ def test_the_tasks_are_those_of_dask(many: bool, chunks: Any, monkeypatch: pytes
     assert ours.keys() == theirs.keys()
     for key, task in ours.items():
         other = theirs[key]
-        assert (task.key, task.func, task.kwargs, task.data_producer) == (
-            other.key,
-            other.func,
-            other.kwargs,
-            other.data_producer,
-        )
+        for attribute in ("key", "func", "kwargs", "data_producer"):
+            assert getattr(task, attribute) == getattr(other, attribute)
         assert task.args[0].value is array and other.args[0].value is array
         assert task.args[1] == other.args[1]
     np.testing.assert_array_equal(lazy.compute(scheduler="sync"), VALUES)
@@ -287,6 +283,23 @@ def test_datasets_are_as_xarray_makes_them(many: bool, monkeypatch: pytest.Monke
         lambda ds: ds.v.rolling(x=2).mean(),
     ):
         xr.testing.assert_identical(work(again).compute(), work(theirs).compute())
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_blocks_are_counted_along_all_dimensions(many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of few blocks along each dimension, but many in all, is made from a recipe, with the same values."""
+    from xzarr_backend import xarray_dask
+
+    for module in (dask_lazy, xarray_dask):
+        monkeypatch.setattr(module, "LONG", 23 if many else 24)
+    store: dict[str, bytes] = {}
+    xz.create_group(store)
+    xz.create_array(store, "v", data=VALUES, chunks=(2, 2), dimension_names=("y", "x"))
+    data = xz.open_zarr(store, consolidated=False).v.data
+    assert data.numblocks == (6, 4)
+    assert isinstance(data, dask_lazy.LazyArray) is many
+    for part in (np.s_[:], np.s_[1:5, 3], np.s_[::-2]):
+        np.testing.assert_array_equal(data[part].compute(scheduler="sync"), VALUES[part])
 
 
 def test_a_million_blocks_of_a_dataset_pickle_small() -> None:

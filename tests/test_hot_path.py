@@ -440,7 +440,7 @@ def test_opening_reads_no_chunks(tmp_path: Path) -> None:
 
 # --- opening, in Python calls --------------------------------------------------------------------------------------
 
-OPEN_CALLS = {"array": 28, "variable": 54}  # of our own, for each more of them in a group
+OPEN_CALLS = {"array": 28, "variable": 44}  # of our own, for each more of them in a group
 
 
 def varied(folder: Path, zarr_format: int, count: int, merged: bool) -> Path:

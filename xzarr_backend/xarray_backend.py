@@ -11,10 +11,10 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
-from xarray.backends import AbstractDataStore, BackendEntrypoint, StoreBackendEntrypoint
+from xarray.backends import AbstractDataStore, BackendEntrypoint
 
 from . import xarray_accessors as xarray_accessors  # registers them
 from .array import Array
@@ -22,6 +22,7 @@ from .collecting import paused
 from .errors import XzarrError
 from .group import Group
 from .stores.local import LocalStore
+from .xarray_decoding import Decoders, as_names
 from .xarray_dimensions import PhonyDimensions
 from .xarray_place import Place, arrays_of, check, chosen, place_of_given, walk
 from .xarray_store import GroupStore, Reading
@@ -90,7 +91,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         Raises `NodeNotFoundError`, `MetadataError` or `UnsupportedError`.
         """
         _refuse(synchronizer=synchronizer, chunk_store=chunk_store)
-        decoders = _Decoders(
+        decoders = Decoders(
             mask_and_scale, decode_times, concat_characters, decode_coords, drop_variables, use_cftime, decode_timedelta
         )
         if isinstance(store, AbstractDataStore):
@@ -101,7 +102,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         with place, _fitting_collector(place):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
-            arrays = arrays_of(node, place, _as_names(keep_variables))
+            arrays = arrays_of(node, place, as_names(keep_variables))
             return decoders.decode(_group_store(node, arrays, place, reading))
 
     def open_groups_as_dict(
@@ -136,12 +137,12 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         The keywords are those of `open_dataset`; ``keep_variables`` and ``drop_variables`` mean names in every group.
         """
         _refuse(synchronizer=synchronizer, chunk_store=chunk_store)
-        decoders = _Decoders(
+        decoders = Decoders(
             mask_and_scale, decode_times, concat_characters, decode_coords, drop_variables, use_cftime, decode_timedelta
         )
         place = place_of_given(filename_or_obj, mode, storage_options, missing, quirks, strict)
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
-        kept = _as_names(keep_variables)
+        kept = as_names(keep_variables)
         with place, _fitting_collector(place):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             if isinstance(node, Array):
@@ -216,30 +217,6 @@ XzarrBackendEntrypoint.open_dataset_parameters = tuple(
 )[1:]
 
 
-class _Decoders(NamedTuple):
-    """What xarray decodes, and how."""
-
-    mask_and_scale: Any
-    decode_times: Any
-    concat_characters: Any
-    decode_coords: Any
-    drop_variables: Any
-    use_cftime: Any
-    decode_timedelta: Any
-
-    def decode(self, store: AbstractDataStore) -> Dataset:
-        """Return the dataset in ``store``; raise `MetadataError` where sizes of a dimension conflict."""
-        try:
-            return StoreBackendEntrypoint().open_dataset(store, **self._asdict())
-        except ValueError as error:
-            if isinstance(error, XzarrError) or not isinstance(store, GroupStore):
-                raise
-            conflict = store.conflict(_as_names(self.drop_variables) or ())
-            if conflict is None:
-                raise
-            raise conflict from error
-
-
 def _fitting_collector(place: Place) -> AbstractContextManager[None]:
     """Return the context to open in: without garbage collections, unless the store may keep us waiting."""
     return paused() if isinstance(place.store, LocalStore) else nullcontext()
@@ -260,12 +237,6 @@ def _reading(
     check("duplicate_dims", duplicate_dims, ("rename", "keep"))
     check("decode_semantics", decode_semantics, (None, True, False))
     return Reading(PhonyDimensions(), duplicate_dims, fill_value_as_mask, strict, decode_semantics is not False)
-
-
-def _as_names(names: str | Iterable[str] | None) -> list[str] | None:
-    if names is None:
-        return None
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _one_format(zarr_format: int | None, zarr_version: int | None) -> int | None:

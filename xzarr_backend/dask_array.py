@@ -86,7 +86,8 @@ def block_sizes(array: Array, chunks: Any) -> Sizes:
 def _as_many_as_fit(array: Array, size: int | tuple[int, ...]) -> int:
     """Return how long blocks of very many equal chunks are, as many as a task may hold; 0 for others, and larger ones.
 
-    dask says the same, but looks at each chunk to do so, a quarter of a second for a million (benchmark: sum_auto_1d).
+    dask says the same, but for a last block that it may make longer, and looks at each chunk to do so, a quarter of a
+    second for a million (benchmark: sum_auto_1d).
     """
     if not isinstance(size, int) or array.shape[0] <= LONG * size:
         return 0

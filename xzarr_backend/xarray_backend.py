@@ -91,8 +91,9 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         Raises `NodeNotFoundError`, `MetadataError` or `UnsupportedError`.
         """
         _refuse(synchronizer=synchronizer, chunk_store=chunk_store)
+        dropped = as_names(drop_variables)
         decoders = Decoders(
-            mask_and_scale, decode_times, concat_characters, decode_coords, drop_variables, use_cftime, decode_timedelta
+            mask_and_scale, decode_times, concat_characters, decode_coords, dropped, use_cftime, decode_timedelta
         )
         if isinstance(store, AbstractDataStore):
             return decoders.decode(store)
@@ -137,8 +138,9 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         The keywords are those of `open_dataset`; ``keep_variables`` and ``drop_variables`` mean names in every group.
         """
         _refuse(synchronizer=synchronizer, chunk_store=chunk_store)
+        dropped = as_names(drop_variables)
         decoders = Decoders(
-            mask_and_scale, decode_times, concat_characters, decode_coords, drop_variables, use_cftime, decode_timedelta
+            mask_and_scale, decode_times, concat_characters, decode_coords, dropped, use_cftime, decode_timedelta
         )
         place = place_of_given(filename_or_obj, mode, storage_options, missing, quirks, strict)
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)

@@ -27,7 +27,7 @@ ATTRIBUTES: dict[str, tuple[Any, ...]] = {
     "units": ("m", "days since 2000-01-01", "days", "Hours", "second", "s since launch", 1, ["m"]),
     "long_name": ("a name",),
     "history": ("lat time crs",),
-    "_FillValue": (NAN, 0, 2, "NaN", [0.0, 1.0]),
+    "_FillValue": (NAN, [NAN, NAN], 0, 2, "NaN", [0.0, 1.0]),
     "missing_value": (0, 1.5),
     "scale_factor": (0.5,),
     "add_offset": (3,),
@@ -64,7 +64,7 @@ keywords = st.fixed_dictionaries(
 
 
 def store_of(variables: dict[str, Any], zarr_format: int) -> dict[str, bytes]:
-    """Return a group of small arrays; every other float has NaN as its fill value."""
+    """Return a group of small arrays; ``with_fill``: floats have NaN as their fill value, integers 1."""
     store: dict[str, bytes] = {}
     xz.create_group(store, zarr_format=zarr_format, attributes={"coordinates": "lat crs"})
     for name, (dims, dtype, attributes, with_fill) in variables.items():
@@ -185,3 +185,14 @@ def test_single_characters_need_all_variables() -> None:
     other = xr.Variable(("x",), np.zeros(2))
     assert set(concerned_variables({"letters": characters, "other": other})) == {"letters", "other"}
     assert set(concerned_variables({"words": characters.astype("S2"), "other": other})) == {"words"}
+
+
+def test_names_to_drop_may_come_one_by_one() -> None:
+    """What yields the names only once drops them, too: concerned variables and others, and in every group."""
+    variables = {"a": (("x",), "f4", {}, False), "b": (("x",), "i2", {"scale_factor": 0.5}, False)}
+    store = store_of({**variables, "time": (("x",), "f4", {}, False)}, 3)
+    store |= {f"inner/{key}": value for key, value in store.items()}
+    dataset = xr.open_dataset(store, engine=ENGINE, consolidated=False, drop_variables=iter(["a", "b"]))
+    assert list(dataset.variables) == ["time"]
+    groups = xr.open_groups(store, engine=ENGINE, consolidated=False, drop_variables=iter(["a", "b"]))
+    assert {path: list(each.variables) for path, each in groups.items()} == {"/": ["time"], "/inner": ["time"]}

@@ -16,7 +16,7 @@ import pytest
 
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
-from xzarr_backend import collecting, executor, shard_cutting
+from xzarr_backend import collecting, executor, shard_cutting, shard_reading
 from xzarr_backend.executor import inline
 from xzarr_backend.shard_cutting import MOST_KEPT
 from xzarr_backend.stores import MemoryStore
@@ -36,6 +36,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "blosc": {**V2, "compressors": {"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1}},
     "zlib": {**V2, "compressors": {"id": "zlib", "level": 1}},
     "sharded zstd": {**V3, "compressors": ZSTD, "shards": (SIDE * IN_SHARD, SIDE, SIDE)},
+}
+# decoded in runs where their shard was fetched whole
+IN_PIECES: dict[str, dict[str, Any]] = {
+    "sharded raw": {**KINDS["sharded zstd"], "compressors": None},
+    "sharded blosc": {**KINDS["sharded zstd"], "compressors": {"name": "blosc", "configuration": {"clevel": 5}}},
 }
 OWN_CALLS, OTHER_CALLS = 8, 12  # at most, per chunk
 WRITTEN_CALLS, OF_A_WRITTEN_RUN = (36, 20), (7, 4)  # own and other; every chunk of this array has its own folder
@@ -57,7 +62,7 @@ def make(folder: Path, kind: str, count: int) -> xz.Array:
     """Return an array of ``count`` chunks (inner chunks, where sharded) in a local store."""
     place = folder / f"{kind} {count}"
     if not place.exists():
-        xz.create_array(place, data=values(count), chunks=(SIDE,) * 3, **KINDS[kind])
+        xz.create_array(place, data=values(count), chunks=(SIDE,) * 3, **(KINDS | IN_PIECES)[kind])
     return xz.open_array(place)
 
 
@@ -112,6 +117,15 @@ def test_calls_per_chunk(kind: str, way: str, tmp_path: Path, record_property: A
     print(f"{kind}, {way}: {own:g} own calls per chunk, {other:g} others")
     assert own <= most_own
     assert other <= most_other
+
+
+@pytest.mark.parametrize("kind", IN_PIECES)
+def test_calls_per_piece(kind: str, tmp_path: Path) -> None:
+    """Nor do chunks cost more that would be decoded one by one if they did not lie in one memory."""
+    own, other = slopes(tmp_path, kind, READS["whole"])
+    print(f"{kind}: {own:g} own calls per chunk, {other:g} others")
+    assert own <= OF_A_RUN[0]
+    assert other <= OF_A_RUN[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -407,6 +421,25 @@ class _Remote(CountingStore):
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
         self.concurrent = True
+
+
+def test_points_in_one_shard_share_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The points of each inner chunk go to their places in the result, from whatever thread; nothing else is needed."""
+    shared: list[tuple[int, int]] = []
+
+    def run(work: Any, items: Any, count: int, threads: int) -> None:
+        shared.append((count, threads))
+        executor.run(work, items, count, threads)
+
+    monkeypatch.setattr(executor, "_cores", lambda: 2)
+    monkeypatch.setattr(shard_reading, "run", run)
+    data = values(IN_SHARD)
+    array = xz.create_array(MemoryStore(), data=data, chunks=(SIDE,) * 3, **KINDS["sharded zstd"])
+    points = [np.random.default_rng(2).integers(0, length, 200) for length in data.shape]
+    np.testing.assert_array_equal(array.vindex[tuple(points)], data[tuple(points)])
+    np.testing.assert_array_equal(array.vindex[points[0], :5, points[2]], data[points[0], :5, points[2]])
+    assert len(shared) == 2
+    assert all(count > 1 and threads == 2 for count, threads in shared)
 
 
 def test_shards_of_a_remote_store_come_in_waves() -> None:

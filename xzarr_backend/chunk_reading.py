@@ -26,6 +26,9 @@ from .stores.base import Request, Store
 WINDOW_NBYTES = 128 * 2**20
 WINDOW_REQUESTS = 512
 
+# What chunks that cannot be compressed take beside their decoded size: one byte of so many, and what stands around it.
+MOST_ADDED, HEADERS_NBYTES = 128, 64
+
 # Small chunks are fetched and decoded in turns: how many bytes at a time, what a chunk counts beside its bytes, and how
 # many chunks are worth it.
 TURN_NBYTES, PART_NBYTES, LEAST_TURN = 1 << 20, 256, 8
@@ -209,8 +212,9 @@ def placing(
 
 
 def expected_nbytes(pipeline: Pipeline) -> int | None:
-    """Return about how large the encoded chunks are: they are rarely larger than the decoded ones."""
-    return pipeline.encoded_size or pipeline.nbytes
+    """Return how large the encoded chunks are at most: codecs that find nothing to compress add a little."""
+    nbytes = pipeline.nbytes
+    return pipeline.encoded_size or (None if nbytes is None else nbytes + nbytes // MOST_ADDED + HEADERS_NBYTES)
 
 
 def too_large(layout: Layout, coords: Sequence[int], limit: int) -> ChunkError:

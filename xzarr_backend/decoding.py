@@ -177,7 +177,7 @@ class RawDecoder(Decoder):
             first, last, length = outermost
             low, high = start % length, stop - last * length
             cost = (last - first + 1) * (high - low + RANGE_COST)
-            if low < high and cost < min(stop - start, MOST_RANGED * len(memory)):
+            if low < high and cost < stop - start:
                 return memory.reshape(-1, length)[first : last + 1, low:high], range(start, stop, length)
         if stop - start > MOST_RANGED * len(memory):
             return None

@@ -55,13 +55,13 @@ def new_array(
     shape: tuple[int, ...], dtype: np.dtype[Any], order: tuple[int, ...] | None, *, zeros: bool = False
 ) -> Any:
     """Return a fresh array, contiguous when its dimensions are taken in ``order`` (None: as they are)."""
+    reuse_freed_memory()
     if order is not None:
         stored = new_array(tuple(shape[axis] for axis in order), dtype, None, zeros=zeros)
         return stored.transpose([order.index(axis) for axis in range(len(order))])
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALL_NBYTES or dtype.hasobject or dtype.kind == "T":
         return (np.zeros if zeros else np.empty)(shape, dtype)
-    reuse_freed_memory()
     # the last huge page may be filled in part: of much memory that is little
     return aligned(nbytes, zeros=zeros, huge=nbytes >= 16 * HUGE_PAGE).view(dtype).reshape(shape)
 

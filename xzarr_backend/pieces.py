@@ -55,3 +55,19 @@ def join_behind(room: int, chunks: Sequence[Any]) -> tuple[npt.NDArray[np.uint8]
     sizes = np.fromiter(map(len, chunks), np.int64, len(chunks))
     joined = np.frombuffer(bytearray().join((bytes(room), *chunks)), np.uint8)
     return joined, sizes.cumsum() - sizes + room, sizes
+
+
+def gather(pieces: Pieces, out: npt.NDArray[np.uint8]) -> bool:
+    """Copy ``pieces``, which share ``out`` evenly, side by side with one call; return False where that does not work.
+
+    It does where all have that size and begin a multiple of it apart, as raw chunks of a shard do, in whatever order.
+    """
+    nbytes = len(out) // len(pieces)
+    starts, sizes = pieces.spans.T
+    first, last = int(starts.min()), int(starts.max()) + nbytes
+    rows, rest = np.divmod(starts - first, nbytes)
+    if last > len(pieces.memory) or rest.any() or (sizes != nbytes).any():
+        return False
+    memory = np.frombuffer(pieces.memory, np.uint8)[first:last].reshape(-1, nbytes)
+    memory.take(rows, 0, out.reshape(-1, nbytes), "clip")  # no row is beyond; to find out, NumPy would copy twice
+    return True

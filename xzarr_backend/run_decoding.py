@@ -8,13 +8,14 @@ time, and waiting for the interpreter leaves the other core idle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .codecs.pipeline import Pipeline
 from .memory import decoded_buffer
+from .pieces import Pieces
 from .plan import Part
 from .runs import Run, RunPlan
 
@@ -25,12 +26,12 @@ class RunDecoder:
     A run whose place is contiguous is decoded right there, others into this thread's memory for decoded chunks.
     """
 
-    __slots__ = ("_chunks", "_decode", "_goal", "_memory", "_plan", "_row")
+    __slots__ = ("_chunks", "_goal", "_memory", "_plan", "_row")
 
     def __init__(self, planned: RunPlan, out: Any) -> None:
         pipeline = planned.pipeline
-        assert pipeline.decode_run is not None and pipeline.nbytes is not None
-        self._plan, self._decode = planned, pipeline.decode_run
+        assert pipeline.nbytes is not None
+        self._plan = planned
         self._memory = decoded_buffer(planned.most * pipeline.nbytes)
         chunks, split = self._memory.view(out.dtype).reshape(planned.stored), planned.split
         self._chunks = chunks.transpose(planned.turned)
@@ -43,9 +44,9 @@ class RunDecoder:
         """Decode and place the chunks of ``run``; return False where that does not work."""
         goal, planned = self._goal[run.place], self._plan
         if planned.direct and goal.flags.c_contiguous:
-            return _decoded(self._decode, encoded, goal.reshape(-1).view(np.uint8))
+            return _decoded(planned.pipeline, encoded, goal.reshape(-1).view(np.uint8))
         count, most = run.stop - run.start, planned.most
-        if not _decoded(self._decode, encoded, self._memory[: len(self._memory) // most * count]):
+        if not _decoded(planned.pipeline, encoded, self._memory[: len(self._memory) // most * count]):
             return False
         chunks = self._chunks if count == most else self._chunks[:count]
         shape = chunks.shape[1:]
@@ -62,11 +63,11 @@ def place_each(
     For parts that are no bricks: boxes that begin and end within chunks, shards some of whose inner chunks are missing.
     Return False where that does not work.
     """
-    decode, view, nbytes = pipeline.decode_run, pipeline.view, pipeline.nbytes
-    if decode is None or view is None or nbytes is None:
+    view, nbytes = pipeline.view, pipeline.nbytes
+    if not takes_runs(pipeline, encoded) or view is None or nbytes is None:
         return False
     memory = decoded_buffer(len(encoded) * nbytes)
-    if not _decoded(decode, encoded, memory):
+    if not _decoded(pipeline, encoded, memory):
         return False
     order, shape = pipeline.order, pipeline.spec.shape
     if order is None:
@@ -80,8 +81,14 @@ def place_each(
     return True
 
 
-def _decoded(decode: Callable[[Sequence[Any], Any], bool], encoded: Sequence[Any], memory: Any) -> bool:
+def takes_runs(pipeline: Pipeline, encoded: Sequence[Any]) -> bool:
+    """Tell whether many chunks that lie as ``encoded`` do, in one memory or anywhere, are decoded with one call."""
+    return (pipeline.decode_pieces if isinstance(encoded, Pieces) else pipeline.decode_run) is not None
+
+
+def _decoded(pipeline: Pipeline, encoded: Sequence[Any], memory: Any) -> bool:
+    decode: Any = pipeline.decode_pieces if isinstance(encoded, Pieces) else pipeline.decode_run
     try:
-        return decode(encoded, memory)
+        return bool(decode(encoded, memory))
     except Exception:  # which of the chunks is damaged is found out one by one
         return False

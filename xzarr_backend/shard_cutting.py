@@ -86,7 +86,7 @@ class Cutter:
         numbers = None if everything else np.array(planned.numbers(grid.counts), np.intp)
         pipeline = inner.pipeline
         runs = None
-        if pipeline.decode_run is not None and pipeline.order is not None and count >= LEAST_CHUNKS:
+        if pipeline.decode_pieces is not None and pipeline.order is not None and count >= LEAST_CHUNKS:
             bricks = planned.bricks()
             runs = None if bricks is None else plan_runs(pipeline, bricks, self.tasks)
         return Cut(shards, shape, sliced, turn, planned, count / grid.nchunks, numbers, runs)

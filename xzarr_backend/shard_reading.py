@@ -7,7 +7,7 @@ shards take the same road, one level down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from .layout import Layout
 from .memory import Blocks, Lend, encoded_buffer
 from .pieces import Pieces, Spans
 from .plan import Part, Plan, open_mesh
-from .run_decoding import RunDecoder, place_each
+from .run_decoding import RunDecoder, place_each, takes_runs
 from .runs import LEAST_CHUNKS, LEAST_NBYTES, Run, RunPlan, chunks_at_once
 from .shard_cutting import Cutter
 from .shard_fetching import (
@@ -62,15 +62,22 @@ def read_shards(source: Source, planned: Plan, target: Target) -> None:
         return _fetch_window(reading, layout, blobs, planned.points, target)
 
     parts = planned.parts(opened=False)
+    windows = iter(lambda: list(islice(parts, size)), [])
     if count == 1:  # nothing to fetch ahead of: the threads share the tasks of the one shard
-        tasks = fetch(list(parts))
+        tasks = fetch(next(windows))
         if len(tasks) > 1:
             threads = threads_for(len(tasks), max(LEAST_NBYTES, layout.innermost.chunk_nbytes))
         run(_call_all, tasks, len(tasks), threads)
+    elif layout.innermost.pipeline.raw and not source.store.concurrent:  # nothing to decode: all threads fetch
+        run(partial(_fetch_and_call, fetch), windows, count, threads)
     else:
-        windows = iter(lambda: list(islice(parts, size)), [])
         # many requests are under way already: more of them would only take more memory
         run_fetched(fetch, windows, threads, patient=source.store.concurrent)
+
+
+def _fetch_and_call(fetch: Callable[[Sequence[Part]], Sequence[Task]], windows: Iterator[Sequence[Part]]) -> None:
+    for window in windows:
+        _call_all(fetch(window))
 
 
 def _call_all(tasks: Iterable[Task]) -> None:
@@ -102,6 +109,8 @@ def _fetch_parts(
     source, shards, copies = reading.source, [], []
     for blob, (_, inside, place, _) in parts:
         cut = reading.cutter.cut(layout, blob.coords, inside, points)
+        if points and isinstance(place[0], np.ndarray):  # the points of each inner chunk go straight to their places
+            cut, place = cut._replace(planned=cut.planned.scattered(place[0])), (slice(None), *place[1:])
         # through memory of its own where the place is no view of the result
         if cut.sliced or all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
             goal = target.part(target.array[place])
@@ -181,7 +190,8 @@ def _tasks(reading: Reading, found: Found, encoded: Sequence[Any]) -> Iterator[T
     """Yield what decodes the inner chunks and places their pieces: in runs where that can be done, else one by one."""
     shard, _, spans, parts = found
     inner, runs = shard.cut.shards.inner, shard.cut.runs
-    if runs is not None and parts is None and inner.chunk_nbytes <= reading.source.limit:
+    in_runs = runs is not None and takes_runs(inner.pipeline, encoded)
+    if runs is not None and in_runs and parts is None and inner.chunk_nbytes <= reading.source.limit:
         for item in runs.runs:
             yield partial(_decode_run, reading.source, found, runs, item, encoded[item.start : item.stop])
         return

@@ -16,6 +16,7 @@ import pytest
 from xzarr_backend.codecs import CODECS, BytesSpec, ChunkSpec, Codec, lookup
 from xzarr_backend.dtypes import as_dtype, parse_dtype_v3
 from xzarr_backend.errors import UnsupportedError, XzarrError
+from xzarr_backend.pieces import Pieces
 
 numcodecs_registry = pytest.importorskip("numcodecs.registry")
 
@@ -344,12 +345,17 @@ def test_bytes_round_trip(case: Case, prefix: str) -> None:
                 run = np.full(3 * size, 77, "u1")
                 done = codec.decode_run([encoded, memoryview(encoded), np.frombuffer(encoded, "u1")], run)
                 assert run.tobytes() == 3 * raw if done else size < LEAST_OF_RUN
+            if codec.decode_pieces is not None:
+                run = np.full(2 * size, 77, "u1")
+                spans = np.array([(len(encoded), len(encoded)), (0, len(encoded))])
+                done = codec.decode_pieces(Pieces(memoryview(encoded * 2), spans), run)
+                assert run.tobytes() == 2 * raw if done else size < LEAST_OF_RUN
             if codec.encode_run is not None:
                 assert [bytes(codec.decode(bytes(chunk))) for chunk in codec.encode_run([raw, raw])] == [raw, raw]
 
 
 @pytest.mark.parametrize("case", BYTES_TO_BYTES, ids=str)
-@pytest.mark.parametrize("size", [24, 4096, 1 << 19])
+@pytest.mark.parametrize("size", [24, 4096, 1 << 16, 1 << 19])
 def test_bytes_refuse_damage(case: Case, size: int) -> None:
     """Cut, empty, longer, or foreign data raise, with the size known; so does a chunk of another size."""
     codec = build(case, BytesSpec(size, 4))
@@ -367,7 +373,15 @@ def test_bytes_refuse_damage(case: Case, size: int) -> None:
             try:
                 done = codec.decode_run([encoded, data], np.empty(2 * size, "u1"))
             except Exception:
-                continue
+                done = False
+            assert not done
+        if codec.decode_pieces is not None and len(data):
+            both = memoryview(encoded + data)
+            spans = np.array([(0, len(encoded)), (len(encoded), len(data))])
+            try:
+                done = codec.decode_pieces(Pieces(both, spans), np.empty(2 * size, "u1"))
+            except Exception:
+                done = False
             assert not done
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from xzarr_backend.codecs import BytesSpec, Codec, lookup
 from xzarr_backend.codecs import blosc as module
-from xzarr_backend.codecs.blosc import LARGEST_OF_RUN, NAMES
+from xzarr_backend.codecs.blosc import LARGEST_OF_PIECES, LARGEST_OF_RUN, NAMES
+from xzarr_backend.pieces import Pieces
 
 HEAD = 20  # bytes in front of the block of a chunk that has one
 
@@ -66,12 +67,51 @@ def test_runs_hold_what_chunks_hold(name: str, shuffle: str) -> None:
     assert taken == 5 * len(sizes)
 
 
+@pytest.mark.parametrize("shuffle", ["noshuffle", "shuffle", "bitshuffle"])
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"snappy"}))
+def test_pieces_hold_what_chunks_hold(name: str, shuffle: str) -> None:
+    """Those that lie in one memory may be larger; where they have several blocks each, they are left alone."""
+    for nbytes in (600, LARGEST_OF_RUN + 4, 60_000, LARGEST_OF_PIECES):
+        for level in (1, 5):
+            codec = build(nbytes, cname=name, shuffle=shuffle, clevel=level)
+            assert codec.decode_pieces is not None
+            raws = some(nbytes)
+            for pick in (list(raws), ["steps"] * 3, ["noise"] * 3):
+                chunks = [bytes(codec.encode(raws[which])) for which in pick]
+                ends = np.cumsum([len(chunk) for chunk in chunks])
+                spans = np.array([(end - len(chunk), len(chunk)) for end, chunk in zip(ends, chunks, strict=True)])
+                out = np.full((len(pick) + 1) * nbytes, 0xA5, np.uint8)
+                done = codec.decode_pieces(Pieces(memoryview(b"".join(chunks)), spans), out[:-nbytes])
+                one_block = all(struct.unpack_from("<I", chunk, 8) == (nbytes,) for chunk in chunks)
+                assert done is one_block
+                assert level < 5 or done
+                if done:
+                    assert out[:-nbytes].tobytes() == b"".join(raws[which] for which in pick)
+                assert (out[-nbytes:] == 0xA5).all()
+
+
+def test_several_blocks_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look at the first chunk tells that it has several."""
+
+    def join(*_: Any) -> Any:
+        raise AssertionError("joined")
+
+    monkeypatch.setattr(module, "join_behind", join)
+    codec = build(LARGEST_OF_PIECES, blocksize=4096)
+    chunk = bytes(codec.encode(some(LARGEST_OF_PIECES)["steps"]))
+    pieces = Pieces(memoryview(chunk), np.array([(0, len(chunk))]))
+    assert codec.decode_pieces is not None
+    assert not codec.decode_pieces(pieces, np.empty(LARGEST_OF_PIECES, np.uint8))
+
+
 def test_large_chunks_take_no_runs() -> None:
     """Nor do those of unknown size: joining would take longer than calling, and blocks are not those of chunks."""
     assert build(LARGEST_OF_RUN).decode_run is not None
     assert build(LARGEST_OF_RUN + 4).decode_run is None
     assert lookup("blosc").factory({}, BytesSpec(None, 4)).decode_run is None
     assert build(0).decode_run is None
+    assert build(LARGEST_OF_PIECES).decode_pieces is not None
+    assert build(LARGEST_OF_PIECES + 4).decode_pieces is None
 
 
 def test_one_call_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xzarr_backend as xz
-from xzarr_backend.pieces import MOST_SPARSE, Pieces, join_behind
+from xzarr_backend.pieces import MOST_SPARSE, Pieces, gather, join_behind
 
 MEMORY = bytes(range(256)) * 4
 
@@ -41,6 +41,31 @@ def test_pieces_are_their_bytes(places: list[tuple[int, int]], room: int) -> Non
         assert len(joined) <= room + MOST_SPARSE * sum(map(len, expected))
         joined[:] = 0  # its memory is nobody else's
     assert [bytes(piece) for piece in pieces] == expected
+
+
+@given(st.data())
+def test_pieces_of_one_size_are_gathered(data: st.DataObject) -> None:
+    """In any order, some more than once; nothing is copied where one lies elsewhere, has another size or is cut off."""
+    nbytes, first = data.draw(st.integers(1, 40)), data.draw(st.integers(0, 40))
+    most = (len(MEMORY) - first) // nbytes
+    rows = data.draw(st.lists(st.integers(0, most - 1), min_size=1, max_size=12))
+    places = np.array([(first + nbytes * row, nbytes) for row in rows], np.int64)
+    out = np.full((len(rows) + 2) * nbytes, 0xA5, np.uint8)
+    goal = out[nbytes:-nbytes]
+    assert gather(Pieces(memoryview(MEMORY), places), goal)
+    assert goal.tobytes() == b"".join(MEMORY[start : start + nbytes] for start, _ in places)
+    assert (out[:nbytes] == 0xA5).all() and (out[-nbytes:] == 0xA5).all()
+    goal[:] = 0xA5
+    at = data.draw(st.integers(0, len(rows) - 1))
+    for column, by in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        moved = places.copy()
+        moved[at, column] += by
+        apart = nbytes > 1 and len(rows) > 1
+        if moved.min() >= 0 and (column or apart):
+            assert not gather(Pieces(memoryview(MEMORY), moved), goal)
+    cut = memoryview(MEMORY)[: int(places.max(axis=0)[0]) + nbytes - 1]
+    assert not gather(Pieces(cut, places), goal)
+    assert (out == 0xA5).all()
 
 
 Order = Callable[[list[bytes]], tuple[bytes, list[int]]]

@@ -213,20 +213,29 @@ def test_the_limit_is_of_decoded_elements() -> None:
         xz.open_array(store, max_chunk_bytes=499)[7]
 
 
-@pytest.mark.parametrize("codec", [None, {"name": "crc32c"}])
-def test_memory_for_the_object_is_large_enough(codec: Any, tmp_path: Path) -> None:
-    """A chunk that is stored with its checksum fits into what is lent for it: else it would be read twice."""
+NOT_COMPRESSED = [None, *({"name": name, "configuration": {}} for name in ("crc32c", "zstd", "blosc", "gzip"))]
+
+
+@pytest.mark.parametrize("shards", [None, (32, 32, 64)])
+@pytest.mark.parametrize("codec", NOT_COMPRESSED, ids=lambda codec: codec and codec["name"])
+def test_memory_for_the_object_is_large_enough(codec: Any, shards: Any, tmp_path: Path) -> None:
+    """Of noise, too, with the index of a shard, a chunk fits into what is lent for it: else it would be read twice."""
     lent: dict[str, int] = {}
+    noise = np.random.default_rng(1).integers(2**32, size=(32, 32, 64), dtype="u4")
 
     class Watching(LocalStore):
         def get(self, key: str, byte_range: Any = None, scratch: memoryview | None = None) -> Any:
             lent[key] = 0 if scratch is None else len(scratch)
             return super().get(key, byte_range, scratch)
 
-    xz.create_array(tmp_path, data=VALUES, chunks=CHUNKS, compressors=codec)
+    xz.create_array(tmp_path, data=noise, chunks=(16, 16, 16), shards=shards, compressors=codec)
     array = xz.open_array(Watching(tmp_path))
-    assert array[1, 1, 1] == VALUES[1, 1, 1]
-    assert lent["c/0/0/0"] >= (tmp_path / "c/0/0/0").stat().st_size
+    for selection in (np.s_[...], np.s_[1, 1, 1], np.s_[:, 1:]):
+        lent.clear()
+        np.testing.assert_array_equal(array[selection], noise[selection])
+        for key, nbytes in lent.items():
+            assert key == "zarr.json" or nbytes >= (tmp_path / key).stat().st_size
+    assert lent
 
 
 def test_stores_that_answer_many_requests_at_once_are_not_asked_one_by_one() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..dtypes import DataType
+    from ..pieces import Pieces
 
 Buffer = Any  # bytes, bytearray, memoryview or a contiguous NumPy array: whatever gives its bytes away
 
@@ -61,6 +62,7 @@ class Codec(NamedTuple):
     the decoded size, without decoding all of it; None where that is no gain.
     ``decode_run(chunks, out)`` (bytes->bytes only) decodes many buffers, each to as many bytes as the spec says, side
     by side into ``out``; it returns False where they must be decoded one by one. None where a call for each is as fast.
+    ``decode_pieces(pieces, out)`` does the same with `Pieces` of one memory, where that pays for larger chunks, too.
     ``encode_run(chunks)`` (bytes->bytes only) encodes many chunks, each of as many bytes as the spec says, to one
     buffer each. None likewise. ``encode_on(data, threads)`` (bytes->bytes only) encodes on that many threads of the
     library's own; None where it has none, or the chunks are too small for them.
@@ -79,6 +81,7 @@ class Codec(NamedTuple):
     order: tuple[int, ...] | None = None
     decode_until: Callable[[Buffer, np.ndarray[Any, Any], int], object] | None = None
     decode_run: Callable[[Sequence[Buffer], np.ndarray[Any, Any]], bool] | None = None
+    decode_pieces: Callable[[Pieces, np.ndarray[Any, Any]], bool] | None = None
     encode_run: Callable[[Sequence[Buffer]], Sequence[Buffer]] | None = None
     encode_on: Callable[[Buffer, int], Buffer] | None = None
 

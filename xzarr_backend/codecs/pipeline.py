@@ -13,13 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MetadataError
+from ..pieces import Pieces, gather
 from ..spec import Named
 from .base import ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, Buffer, BytesSpec, ChunkSpec, Codec
 from .registry import lookup
 
 Bytes1D = npt.NDArray[np.uint8]
 
-LARGEST_COPIED = 1 << 13  # bytes: of larger raw chunks, copying them once more takes longer than placing each
+# Bytes: of larger raw chunks, copying them once more takes longer than placing each; pieces of one memory are copied
+# without holding the interpreter.
+LARGEST_COPIED, LARGEST_GATHERED = 1 << 13, 1 << 17
 
 
 class Pipeline(NamedTuple):
@@ -34,7 +37,8 @@ class Pipeline(NamedTuple):
     None where the last decoder has no way to do it. ``raw``: the stored bytes are the elements themselves.
     ``decode_until(raw, memory, stop)`` decodes at least the bytes before ``stop``, and maybe not all; None where
     that is no gain. ``decode_run(chunks, memory)`` decodes many chunks into such memory, side by side, or returns False
-    (see `Codec`). ``encode_run(chunks)`` encodes many that lie in such memory, ``encode_on(memory, threads)`` one.
+    (see `Codec`); ``decode_pieces(pieces, memory)`` those that lie in one memory. ``encode_run(chunks)`` encodes many
+    that lie in such memory, ``encode_on(memory, threads)`` one.
     ``order``: the elements lie in it in the byte order of the data type, with the dimensions in this order, so
     memory of a result that lies alike can be decoded into; None where they do not.
     ``encoded_size`` is the stored size in bytes where it is always the same.
@@ -47,6 +51,7 @@ class Pipeline(NamedTuple):
     decode_into: Callable[[Buffer, Bytes1D], object] | None
     decode_until: Callable[[Buffer, Bytes1D, int], object] | None
     decode_run: Callable[[Sequence[Buffer], Bytes1D], bool] | None
+    decode_pieces: Callable[[Pieces, Bytes1D], bool] | None
     encode_run: Callable[[Sequence[Buffer]], Sequence[Buffer]] | None
     encode_on: Callable[[Buffer, int], Buffer] | None
     view: Callable[[Bytes1D], Any] | None
@@ -130,6 +135,7 @@ def compile_pipeline(codecs: Sequence[Named], spec: ChunkSpec, allow: Collection
         decode_into=_compose_into(byte_codecs) if viewable else None,
         decode_until=byte_codecs[0].decode_until if viewable and len(byte_codecs) == 1 else None,
         decode_run=_compose_run(byte_codecs, inner.nbytes) if viewable else None,
+        decode_pieces=_compose_pieces(byte_codecs, inner.nbytes) if viewable else None,
         encode_run=_compose_encode_run(byte_codecs) if moves else None,
         encode_on=byte_codecs[0].encode_on if moves and len(byte_codecs) == 1 else None,
         view=to_array if viewable else None,
@@ -188,6 +194,15 @@ def _compose_run(
         return first
     rest = _compose([codec.decode for codec in byte_codecs[1:]])
     return lambda chunks, out: first([rest(raw) for raw in chunks], out)
+
+
+def _compose_pieces(byte_codecs: Sequence[Codec], nbytes: int | None) -> Callable[[Pieces, Bytes1D], bool] | None:
+    """Return what decodes many chunks of ``nbytes`` that lie in one memory."""
+    if not byte_codecs:
+        return gather if nbytes and nbytes <= LARGEST_GATHERED else None
+    if len(byte_codecs) == 1 and byte_codecs[0].decode_pieces is not None:
+        return byte_codecs[0].decode_pieces
+    return _compose_run(byte_codecs, nbytes)
 
 
 def _compose_encode_run(byte_codecs: Sequence[Codec]) -> Callable[[Sequence[Buffer]], Sequence[Buffer]]:

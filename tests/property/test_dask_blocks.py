@@ -25,6 +25,7 @@ from xzarr_backend.dask_lazy import equal_lengths
     dtype=st.sampled_from(["u1", "i2", "f8"]),
 )
 @example(size=4, count=1025, short=2, limit=10, dtype="u1")  # dask adds what is left to the last block
+@example(size=7, count=7, short=33, limit=352, dtype="f8")  # which may be the only one
 @example(size=1, count=5000, short=0, limit=7, dtype="u1")
 @example(size=300, count=300, short=0, limit=10, dtype="f8")  # blocks shorter than the chunks
 @example(size=49, count=400, short=0, limit=49 * 49, dtype="u1")  # dask is one chunk short: it divides floats
@@ -43,6 +44,8 @@ def test_many_chunks_are_fused_as_dask_fuses_them(size: int, count: int, short: 
         return
     assert isinstance(ours, int)
     assert ours * itemsize <= limit
+    if theirs == (length,) and length - ours < size:
+        return  # what is left was added to the only block
     one_short = limit % (size * itemsize) == 0
     assert theirs[0] in ((ours, ours - size) if one_short else (ours,))
 

@@ -22,13 +22,12 @@ def is_empty(chunk: Any, fill_value: Any) -> bool:
             return False
         return all(type(x) is type(fill_value) and x == fill_value for x in chunk.flat)
     fill = np.asarray(fill_value).astype(chunk.dtype, copy=False)
-    if chunk.flat[0].tobytes() != fill.tobytes():
+    if chunk.flat[:1].tobytes() != fill.tobytes():  # as an array: a scalar string leaves out the zeros behind it
         return False
     bits = _BITS.get(chunk.dtype.itemsize)
     if bits is None or chunk.dtype.names or chunk.dtype.subdtype:
-        return bool(
-            (chunk.reshape(-1).view("V1").reshape(-1, chunk.dtype.itemsize) == fill.reshape(1).view("V1")).all()
-        )
+        elements = np.ascontiguousarray(chunk).reshape(-1, 1).view("V1")  # each as a row of its bytes
+        return bool((elements == fill.reshape(1).view("V1")).all())
     while chunk.ndim and len(chunk) == 1:
         chunk = chunk[0]
     if not chunk.ndim:

@@ -206,8 +206,8 @@ def xarray_floor(make: Callable[[int], Any]) -> BoundSetup:
     return setup
 
 
-LIMITED = ["plain", "zstd", "blosc", "gzip", "shard", "big", "fortran", "small", "small_zstd", "small_shard"]
-LIMITED += ["plain2", "zstd2", "blosc2", "zlib2", "big2", "fortran2"]
+LIMITED = ["plain", "zstd", "blosc", "gzip", "shard", "shard_blosc", "big", "fortran", "small", "small_zstd"]
+LIMITED += ["small_shard", "plain2", "zstd2", "blosc2", "zlib2", "big2", "fortran2"]
 BOUNDS: dict[str, BoundSetup] = {
     **{f"limit_{name}": limit(name) for name in LIMITED},
     "copy_plain": copy("plain"),

@@ -101,6 +101,7 @@ def _cubes(scale: Scale) -> dict[str, Stored]:
         "blosc": stored("blosc"),
         "gzip": stored("gzip"),
         "shard": stored("zstd", chunks=inner, shards=chunks),
+        "shard_blosc": stored("blosc", chunks=inner, shards=chunks),
         "plain2": stored(zarr_format=2),
         "zstd2": stored("zstd", zarr_format=2),
         "blosc2": stored("blosc", zarr_format=2),

@@ -65,6 +65,18 @@ def points(name: str) -> Setup:
     return setup
 
 
+def picks(name: str) -> Setup:
+    """Read the same number of elements at random places in one call."""
+
+    def setup(system: System, data: Data) -> Case:
+        array, shape = _opened(system, data, name), data.recipe(name).shape
+        rng = np.random.default_rng(3)
+        places = tuple(rng.integers(0, length, size=data.scale.points) for length in shape)
+        return Case(lambda: system.pick(array, places), checksum)
+
+    return setup
+
+
 def columns(name: str) -> Setup:
     """Read thin columns along the first axis, one call each."""
 
@@ -109,6 +121,7 @@ ROWS = [
     _row("all_blosc", "whole, blosc lz4", whole("blosc"), "limit_blosc"),
     _row("all_gzip", "whole, gzip", whole("gzip"), "limit_gzip"),
     _row("all_shard", "whole, shards of 4096 inner zstd chunks", whole("shard"), "limit_shard"),
+    _row("all_shard_blosc", "whole, shards of 4096 inner blosc chunks", whole("shard_blosc"), "limit_shard_blosc"),
     _row("all_plain2", "whole, v2, raw chunks", whole("plain2"), "limit_plain2"),
     _row("all_zstd2", "whole, v2, zstd", whole("zstd2"), "limit_zstd2"),
     _row("all_blosc2", "whole, v2, blosc lz4", whole("blosc2"), "limit_blosc2"),
@@ -129,6 +142,8 @@ ROWS = [
     _row("small_shard", "whole, shards of 64 blosc chunks of 16 KiB", whole("small_shard"), "limit_small_shard"),
     _row("small_points", "single elements of small chunks", points("small")),
     _row("points_shard", "single elements through shards", points("shard")),
+    _row("pick_small", "elements of small chunks, in one call", picks("small")),
+    _row("pick_shard", "elements through shards, in one call", picks("shard")),
     _row("column_plain", "columns through raw chunks", columns("plain")),
     _row("column_shard", "columns through shards", columns("shard")),
     _row("plane_zstd", "planes through zstd chunks", planes("zstd", 0)),

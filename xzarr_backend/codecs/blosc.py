@@ -24,7 +24,7 @@ SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 NAMES = ("lz4", "lz4hc", "blosclz", "snappy", "zlib", "zstd")
 SMALL = 128 * 1024  # bytes: up to here, what the library does to look at memory given to it costs more than a copy
 # Bytes: of larger chunks, joining them takes longer than a call for each; pieces of one memory are joined without
-# holding the interpreter (row ``blosc_shard`` of the benchmark).
+# holding the interpreter (row ``all_shard_blosc`` of the benchmark).
 LARGEST_OF_RUN, LARGEST_OF_PIECES = 16 * 1024, 128 * 1024
 HEAD = 16  # bytes, of four numbers: format, flags and item size; then sizes: decoded, of a block, encoded
 BLOCK = HEAD + 4  # behind them stands where the first block begins; in a chunk of one block it is the next byte

@@ -45,6 +45,10 @@ class System:
         """Return the selected values."""
         return array[selection]
 
+    def pick(self, array: Any, places: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Return the elements at ``places``, indices along each axis."""
+        return array.vindex[places]
+
     def create(self, path: str, recipe: Recipe) -> Any:
         """Create the array, replacing what is there; return it open for writing."""
         raise self._gap("creating arrays")

@@ -26,6 +26,9 @@ class TensorStore(System):
     def read(self, array: Any, selection: Any) -> np.ndarray:
         return array[selection].read().result()
 
+    def pick(self, array: Any, places: tuple[np.ndarray, ...]) -> np.ndarray:
+        return array.vindex[places].read().result()
+
     def create(self, path: str, recipe: Recipe) -> Any:
         import tensorstore as ts
 

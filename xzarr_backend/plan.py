@@ -12,7 +12,6 @@ from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .chunk_grids import Axis, ChunkGrid, RegularAxis
 from .selection import AxisSelection, Indices, Selection
@@ -29,10 +28,14 @@ class Section(NamedTuple):
     whole: bool  # the piece is the chunk from end to end
 
 
-class PointGroup(NamedTuple):
-    """The points of a pointwise selection that lie in chunks of equal coords along the pointed dimensions."""
+class Points(NamedTuple):
+    """The points of a pointwise selection, sorted by the chunks along the pointed dimensions that they lie in.
 
-    coords: tuple[int, ...]
+    ``groups`` has, for each of these chunks, its coords and which of the points are in it. ``inside`` and ``place`` are
+    where each point lies in its chunk, and in the planned result.
+    """
+
+    groups: list[tuple[tuple[int, ...], slice]]
     inside: tuple[Indices, ...]
     place: Indices
 
@@ -60,15 +63,16 @@ class Bricks(NamedTuple):
 class Plan(NamedTuple):
     """All parts of one read or write on one grid.
 
-    ``shape`` is that of the planned result. ``sections`` holds one list per dimension, empty for the ``points``.
-    ``meshes``: more than one dimension is picked by an index array, so pieces must be opened into a mesh.
+    ``shape`` is that of the planned result. ``sections`` holds one list per dimension, empty for the ``points``,
+    which are ``grouped`` by chunk. ``meshes``: more than one dimension is picked by an index array, so pieces must be
+    opened into a mesh.
     """
 
     shape: tuple[int, ...]
     rank: int
     sections: tuple[list[Section], ...]
     points: tuple[int, ...]
-    groups: list[PointGroup]
+    grouped: Points | None
     meshes: bool
 
     @property
@@ -77,7 +81,7 @@ class Plan(NamedTuple):
         if not self.points:
             return math.prod(map(len, self.sections))
         others = [len(along) for axis, along in enumerate(self.sections) if axis not in self.points]
-        return math.prod(others) * len(self.groups)
+        return math.prod(others) * len(self.grouped.groups) if self.grouped else 0
 
     @property
     def front(self) -> tuple[int, ...] | None:
@@ -120,7 +124,7 @@ class Plan(NamedTuple):
             sections.append(kept)
             places.append(slice(start, stop))
         shape = tuple(place.stop - place.start for place in places)
-        return Plan(shape, self.rank, tuple(sections), (), [], False), tuple(places)
+        return Plan(shape, self.rank, tuple(sections), (), None, False), tuple(places)
 
     def parts_beside(self, inner: Plan) -> list[Part]:
         """Return the parts whose chunks are not those of ``inner``."""
@@ -129,14 +133,17 @@ class Plan(NamedTuple):
 
     def scattered(self, positions: Indices) -> Plan:
         """Return this plan of points for a larger result, in which the points have these ``positions``."""
-        return self._replace(groups=[group._replace(place=positions[group.place]) for group in self.groups])
+        found = self.grouped
+        return self._replace(grouped=found and found._replace(place=positions[found.place]))
 
     def numbers(self, counts: Sequence[int]) -> list[int]:
         """Return the number of each part's chunk, counted in C order of a grid of ``counts`` chunks, as `parts` go."""
-        if self.points and len(self.points) == self.rank:
-            return [_number(group.coords, counts) for group in self.groups]
         if self.points:
-            return [_number(part.coords, counts) for part in self._point_parts()]
+            if self.grouped and len(self.points) == self.rank:
+                coords = [chunk for chunk, _ in self.grouped.groups]
+            else:
+                coords = [part.coords for part in self._point_parts()]
+            return [_number(at, counts) for at in coords]
         numbers = [0]
         for sections, count in zip(self.sections, counts, strict=True):
             numbers = [number * count + section.chunk for number in numbers for section in sections]
@@ -163,21 +170,23 @@ class Plan(NamedTuple):
                     yield new(Part, ((*coords, chunk), (*inside, piece), (*place, goal), all_whole and end_to_end))
 
     def _point_parts(self) -> Iterator[Part]:
+        if self.grouped is None:
+            return
+        groups, inside, place = self.grouped
         if len(self.points) == self.rank:  # nothing else is selected
-            for group in self.groups:
-                yield Part(group.coords, group.inside, (group.place,), False)
+            for coords, here in groups:
+                yield Part(coords, tuple([index[here] for index in inside]), (place[here],), False)
             return
         others = [axis for axis in range(self.rank) if axis not in self.points]
-        for group in self.groups:
+        order = [*self.points, *others]
+        back = [order.index(axis) for axis in range(self.rank)]
+        for coords, here in groups:
+            pieces, goal = [index[here] for index in inside], place[here]
             for combination in product(*(self.sections[axis] for axis in others)):
-                coords: list[Any] = [0] * self.rank
-                inside: list[Any] = [None] * self.rank
-                for axis, coord, index in zip(self.points, group.coords, group.inside, strict=True):
-                    coords[axis], inside[axis] = coord, index
-                for axis, section in zip(others, combination, strict=True):
-                    coords[axis], inside[axis] = section.chunk, section.inside
-                place = (group.place, *(section.place for section in combination))
-                yield Part(tuple(coords), tuple(inside), place, False)
+                chunks = [*coords, *(section.chunk for section in combination)]
+                all_pieces = [*pieces, *(section.inside for section in combination)]
+                places = (goal, *(section.place for section in combination))
+                yield Part(tuple([chunks[at] for at in back]), tuple([all_pieces[at] for at in back]), places, False)
 
 
 def _moved(place: Any, by: int) -> slice:
@@ -213,11 +222,11 @@ def plan(selection: Selection, grid: ChunkGrid) -> Plan:
     axes, points = selection.axes, selection.points
     if points:
         sections = tuple([] if at in points else plan_axis(axis, grid[at]) for at, axis in enumerate(axes))
-        groups = _group_points([axes[at] for at in points], [grid[at] for at in points])  # type: ignore[misc]
-        return Plan(selection.planned_shape, len(axes), sections, points, groups, False)
+        found = _sort_points([axes[at] for at in points], [grid[at] for at in points])  # type: ignore[misc]
+        return Plan(selection.planned_shape, len(axes), sections, points, found, False)
     sections = tuple(map(plan_axis, axes, grid))
     arrays = [axis for axis in axes if type(axis) is not range]
-    return Plan(selection.planned_shape, len(axes), sections, (), [], len(arrays) > 1)
+    return Plan(selection.planned_shape, len(axes), sections, (), None, len(arrays) > 1)
 
 
 def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
@@ -279,24 +288,26 @@ def _reversed(section: Section, count: int) -> Section:
 def _array_sections(chosen: Indices, axis: Axis) -> list[Section]:
     sections = []
     chunks = axis.find(chosen)
-    for positions in _runs(chunks):
+    order, groups = _sorted_by(chunks)
+    for here in groups:
+        positions = order[here]
         chunk = int(chunks[positions[0]])
         inside = chosen[positions] - axis.start(chunk)
         sections.append(Section(chunk, inside, _as_slice(positions), False))
     return sections
 
 
-def _runs(*keys: npt.NDArray[Any]) -> list[Indices]:
-    """Return, for each distinct combination of ``keys``, the positions where it stands, in their order."""
+def _sorted_by(*keys: Indices) -> tuple[Indices, list[slice]]:
+    """Return positions sorted by ``keys``, and where among them each distinct combination of keys lies."""
     if not keys[0].size:
-        return []
-    sort = np.lexsort(keys[::-1])
-    changes = np.zeros(len(sort) - 1, bool)
+        return np.empty(0, np.intp), []
+    order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
+    changes: Any = False
     for key in keys:
-        ordered = key[sort]
-        changes |= ordered[1:] != ordered[:-1]
-    ends = [*(np.flatnonzero(changes) + 1).tolist(), len(sort)]
-    return [sort[start:stop] for start, stop in pairwise([0, *ends])]  # numpy.split takes three times as long
+        ordered = key[order]
+        changes = changes | (ordered[1:] != ordered[:-1])
+    bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), len(order)]
+    return order, [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def _as_slice(positions: Indices) -> Piece:
@@ -307,23 +318,13 @@ def _as_slice(positions: Indices) -> Piece:
     return positions
 
 
-def _group_points(points: list[Indices], axes: list[Axis]) -> list[PointGroup]:
-    if not points:
-        return []
+def _sort_points(points: list[Indices], axes: list[Axis]) -> Points:
     chunks = [np.asarray(axis.find(index)) for axis, index in zip(axes, points, strict=True)]
-    runs = _runs(*chunks)
-    if not runs:
-        return []
-    # for all points at once: a group may be a single point
-    firsts, order = [positions[0] for positions in runs], np.concatenate(runs)
+    order, groups = _sorted_by(*chunks)
+    firsts = order[[here.start for here in groups]]
     coords = zip(*[along[firsts].tolist() for along in chunks], strict=True)
     inside = [(index - axis.start(chunk))[order] for index, axis, chunk in zip(points, axes, chunks, strict=True)]
-    groups, start = [], 0
-    for coord, positions in zip(coords, runs, strict=True):
-        here = slice(start, start + len(positions))
-        groups.append(PointGroup(coord, tuple([along[here] for along in inside]), positions))
-        start = here.stop
-    return groups
+    return Points(list(zip(coords, groups, strict=True)), tuple(inside), order)
 
 
 # --- bytes within chunks ---------------------------------------------------------------------------------------------

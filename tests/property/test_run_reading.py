@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import xzarr_backend as xz
 from tests.property.test_runs import runs_of
 from tests.stores_fakes import CountingStore
-from tests.strategies import basic_keys
+from tests.strategies import SELECTIONS, basic_keys, keys_for, places, view_for
 from xzarr_backend import run_reading
 from xzarr_backend.stores import MemoryStore
 
@@ -55,18 +55,20 @@ def test_any_selection(
 ) -> None:
     """Whatever is selected, of whatever chunks and store, is what NumPy gives; objects are fetched once."""
     values, chunks = array
-    key = data.draw(basic_keys(values.shape))
     order = data.draw(st.sampled_from(["C", "F"]))
     store = data.draw(st.sampled_from([MemoryStore, RemoteLike]))()
     stored(store, values, chunks, CODECS[codec], order=order, zarr_format=3)
     counting = CountingStore(store)
     opened = xz.open_array(counting)
+    selection = data.draw(st.sampled_from(SELECTIONS))
+    key = data.draw(keys_for(selection, opened))
+    view = view_for(selection, opened)
     counting.reset()
     with runs_of(most, threads), pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_reading, "LEAST_BYTES", 1)
         patch.setattr(run_reading, "LEAST_TURN", 1)
-        found = opened[key]
-    np.testing.assert_array_equal(found, values[key])
+        found = view[key]
+    np.testing.assert_array_equal(found, values.reshape(-1)[places(selection, opened, key)])
     names = [call.key for call in counting.requests]
     assert len(names) == len(set(names))
 

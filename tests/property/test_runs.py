@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xzarr_backend as xz
-from tests.strategies import basic_keys
-from xzarr_backend import executor, layout, run_encoding, runs
+from tests.strategies import SELECTIONS, basic_keys, keys_for, places, view_for
+from xzarr_backend import executor, layout, run_encoding, run_reading, runs
 from xzarr_backend.codecs import zstd
 from xzarr_backend.formats.alike import Alike
 from xzarr_backend.runs import cut_runs
@@ -106,8 +106,25 @@ def test_runs_read_like_numpy(threads: int, data: st.DataObject) -> None:
     xz.open_array(store, mode="r+")[...] = values
     with runs_of(data.draw(st.sampled_from([1, 64, 1 << 19])), threads):
         array = xz.open_array(store)
-        for key in (..., data.draw(basic_keys(values.shape)), data.draw(basic_keys(values.shape))):
-            np.testing.assert_array_equal(array[key], values[key])
+        np.testing.assert_array_equal(array[...], values)
+        for selection in data.draw(st.lists(st.sampled_from(SELECTIONS), min_size=2, max_size=2)):
+            key = data.draw(keys_for(selection, array))
+            expected = values.reshape(-1)[places(selection, array, key)]
+            np.testing.assert_array_equal(view_for(selection, array)[key], expected)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("shards", [None, (16,), (32,)])
+def test_elements_picked_in_any_order(chain: str, shards: Any) -> None:
+    """Of some chunks they go to places that follow each other, of others they do not."""
+    values = np.arange(64)
+    array = xz.create_array(MemoryStore(), data=values, chunks=(4,), shards=shards, compressors=CHAINS[chain] or None)
+    with runs_of(1 << 19, 1), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_reading, "LEAST_BYTES", 1)
+        patch.setattr(run_reading, "LEAST_TURN", 1)
+        for key in ([0, 5, 1, 9, 13, 18], [5, 0, 9, 8, 13, 1, 17, 33], [63, 0, 62, 1, 60, 30, 20, 10], range(0, 64, 5)):
+            np.testing.assert_array_equal(array.oindex[[*key],], values[[*key]])
+            np.testing.assert_array_equal(array.vindex[[*key],], values[[*key]])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

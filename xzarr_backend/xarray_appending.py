@@ -89,12 +89,15 @@ def check_complete(
         )
 
 
-def check_equal(name: Hashable, new: xr.Variable, stored: xr.Variable) -> None:
-    """Raise `RegionError` where a variable that is not appended to differs from the stored one."""
+def check_equal(name: Hashable, new: xr.Variable, stored: xr.Variable, raw: xr.Variable) -> None:
+    """Raise `RegionError` where a variable that is not appended to would not be ``stored`` as it is.
+
+    ``raw`` is the stored one before it is decoded: what its data type and its packing leave of ``new`` may be equal.
+    """
     if new.dims != stored.dims and set(new.dims) == set(stored.dims):
         new = new.transpose(*stored.dims)
     equals: Any = new.equals
-    if equals(stored) or _same_values(new, stored):
+    if equals(stored) or _same_values(new, stored) or _same_when_stored(name, new, stored, raw):
         return
     raise RegionError(
         f"variable {name!r} differs from the stored one, so that old and new data would not belong together",
@@ -112,6 +115,23 @@ def _same_values(new: xr.Variable, stored: xr.Variable) -> bool:
             bool(np.array_equal(a, b, equal_nan=True)) if a.dtype.kind in "fciub" and b.dtype.kind in "fciub" else False
         )
     return bool(np.array_equal(a.astype(object), b.astype(object)))
+
+
+def _same_when_stored(name: Hashable, new: xr.Variable, stored: xr.Variable, raw: xr.Variable) -> bool:
+    """Tell whether numbers would be stored as those that are, which packing or a shorter data type made others."""
+    if new.shape != raw.shape or new.dtype.kind != "f":
+        return False
+    given = np.asarray(new.values)
+    if raw.dtype.kind == "f" and not _is_packed(raw.attrs):
+        with np.errstate(over="ignore"):
+            return bool(np.array_equal(given.astype(raw.dtype), np.asarray(stored.values), equal_nan=True))
+    if raw.dtype.kind not in "iu":
+        return False
+    try:
+        _Check(str(name), raw.dtype, dict(raw.attrs), given.dtype).compare(np.asarray(raw.values), given)
+    except RegionError:
+        return False
+    return True
 
 
 # --- round trips ----------------------------------------------------------------------------------------------------
@@ -143,8 +163,11 @@ def _needs_check(given: xr.Variable, raw: xr.Variable) -> bool:
 
 
 def _holds(stored: np.dtype[Any], given: np.dtype[Any], attributes: Mapping[str, Any]) -> bool:
-    packed = "scale_factor" in attributes or "add_offset" in attributes
-    return not packed and given.kind in "iub" and np.can_cast(given, stored, "safe")
+    return not _is_packed(attributes) and given.kind in "iub" and np.can_cast(given, stored, "safe")
+
+
+def _is_packed(attributes: Mapping[str, Any]) -> bool:
+    return "scale_factor" in attributes or "add_offset" in attributes
 
 
 class _Check:
@@ -156,7 +179,7 @@ class _Check:
     def __call__(self, encoded: Any, original: Any) -> Any:
         stored = self.alone(encoded)
         if original.size:
-            self._compare(stored, original)
+            self.compare(stored, original)
         return stored
 
     def alone(self, encoded: Any) -> Any:
@@ -170,7 +193,8 @@ class _Check:
             raise self._refused("they are outside the range of the stored data type")
         return stored
 
-    def _compare(self, stored: Any, original: Any) -> None:
+    def compare(self, stored: Any, original: Any) -> None:
+        """Raise unless ``stored`` is what ``original`` becomes."""
         # in one dimension, so that the names of dimensions do not matter here
         variable = xr.Variable(("_",), stored.reshape(-1), dict(self.attributes))
         decoded = conventions.decode_cf_variable(self.name, variable).values

@@ -248,7 +248,7 @@ def _plan_existing(
             if call.mode == "a-":
                 continue
             if call.asked is None:
-                check_equal(name, variable, stored[name])
+                check_equal(name, variable, stored[name], raw[str(name)])
                 continue
         fitting = fit_dims(name, variable, stored[name], region, call.append_dim)
         found.append(_old_array(name, fitting, stored[name], raw[str(name)], target, region, call))

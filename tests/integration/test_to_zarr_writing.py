@@ -226,6 +226,39 @@ def test_modes_of_an_append_decide_about_other_coordinates(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize(
+    ("encoding", "step"),
+    [
+        ({"dtype": "i2", "scale_factor": 0.1, "_FillValue": -99}, 0.1),
+        ({"dtype": "u1", "scale_factor": 0.1, "add_offset": -1.0, "_FillValue": 255}, 0.1),
+        ({"dtype": "f4"}, 1e-6),
+        ({"dtype": "f4", "_FillValue": -999.0}, 1e-6),
+        ({"dtype": "i2", "_FillValue": -99}, 1.0),
+    ],
+)
+def test_variables_that_are_packed_need_not_be_appended_to(
+    tmp_path: Path, encoding: dict[str, Any], step: float, lazy: bool
+) -> None:
+    """What the stored packing makes of a variable without the dimension is compared, not what it took away."""
+    heights = np.array([[0.123, 1.26, np.nan], [3.14159, 7.0, 2.2]])
+    ds = xr.Dataset({"a": ("t", [1, 2]), "height": (("y", "x"), heights)})
+    xz.to_zarr(ds, tmp_path / "a.zarr", encoding={"height": encoding})
+    before = opened(tmp_path / "a.zarr")
+    for same in (ds, ds.transpose("x", "y", "t"), ds.assign(height=before.height)):
+        xz.to_zarr(same.chunk() if lazy else same, tmp_path / "a.zarr", append_dim="t")
+    found = opened(tmp_path / "a.zarr")
+    assert found.sizes["t"] == 8
+    xr.testing.assert_identical(found.height, before.height)
+    for change in (2 * step, np.nan):
+        other = ds.copy(deep=True)
+        other.height[1, 2] += change
+        with pytest.raises(RegionError, match="'height' differs"):
+            xz.to_zarr(other.chunk() if lazy else other, tmp_path / "a.zarr", append_dim="t")
+    with pytest.raises(RegionError, match="'height' differs"):
+        xz.to_zarr(ds.isel(x=[0, 2, 1]), tmp_path / "a.zarr", append_dim="t")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
     ("stored", "appended"),
     [
         (xr.Variable("t", [0.5, 1.0], {}, {"dtype": "i1", "scale_factor": 0.5, "_FillValue": -1}), [64.0]),

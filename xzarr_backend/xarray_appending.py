@@ -97,7 +97,10 @@ def check_equal(name: Hashable, new: xr.Variable, stored: xr.Variable, raw: xr.V
     if new.dims != stored.dims and set(new.dims) == set(stored.dims):
         new = new.transpose(*stored.dims)
     equals: Any = new.equals
-    if equals(stored) or _same_values(new, stored) or _same_when_stored(name, new, stored, raw):
+    if equals(stored):
+        return
+    new, stored = new.compute(), stored.compute()
+    if _same_values(new, stored) or _same_when_stored(name, new, stored, raw):
         return
     raise RegionError(
         f"variable {name!r} differs from the stored one, so that old and new data would not belong together",
@@ -119,7 +122,7 @@ def _same_values(new: xr.Variable, stored: xr.Variable) -> bool:
 
 def _same_when_stored(name: Hashable, new: xr.Variable, stored: xr.Variable, raw: xr.Variable) -> bool:
     """Tell whether numbers would be stored as those that are, which packing or a shorter data type made others."""
-    if new.shape != raw.shape or new.dtype.kind != "f":
+    if new.shape != raw.shape or new.dtype.kind != "f" or stored.dtype.kind not in "iuf":
         return False
     given = np.asarray(new.values)
     if raw.dtype.kind == "f" and not _is_packed(raw.attrs):

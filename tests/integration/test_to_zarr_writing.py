@@ -257,6 +257,21 @@ def test_variables_that_are_packed_need_not_be_appended_to(
         xz.to_zarr(ds.isel(x=[0, 2, 1]), tmp_path / "a.zarr", append_dim="t")
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [pd.date_range("2000-01-01", periods=3), pd.to_timedelta([1, 2, 3], "D"), np.array([True, False, True])],
+    ids=["times", "timedeltas", "flags"],
+)
+def test_numbers_are_no_times_or_flags(tmp_path: Path, stored: Any) -> None:
+    """A variable without the dimension that means something else differs, though it is stored as integers, too."""
+    ds = xr.Dataset({"a": ("t", [1, 2]), "b": ("y", stored)})
+    xz.to_zarr(ds, tmp_path / "a.zarr")
+    for values in ([7.0, 8.0, 9.0], [0.0, 1.0, 2.0]):
+        with pytest.raises(RegionError, match="'b' differs"):
+            xz.to_zarr(ds.assign(b=("y", values)), tmp_path / "a.zarr", append_dim="t")
+    assert opened(tmp_path / "a.zarr").sizes["t"] == 2
+
+
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize(
     ("stored", "appended"),

@@ -442,6 +442,38 @@ def test_points_in_one_shard_share_threads(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(count > 1 and threads == 2 for count, threads in shared)
 
 
+def test_raw_shards_are_fetched_by_all_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to decode while another thread fetches; compressed ones are fetched ahead by one thread."""
+    ahead: list[str] = []
+
+    def run_fetched(*arguments: Any, **keywords: Any) -> None:
+        ahead.append(kind)
+        executor.run_fetched(*arguments, **keywords)
+
+    monkeypatch.setattr(executor, "_cores", lambda: 2)
+    monkeypatch.setattr(shard_reading, "run_fetched", run_fetched)
+    for kind in IN_PIECES:
+        array = make(tmp_path, kind, 2 * IN_SHARD)
+        np.testing.assert_array_equal(array[...], values(2 * IN_SHARD))
+        np.testing.assert_array_equal(array[:, 5], values(2 * IN_SHARD)[:, 5])
+    assert ahead == ["sharded blosc"] * 2
+
+
+def test_columns_of_raw_rows_read_their_elements_alone(tmp_path: Path) -> None:
+    """Rows of 10 to 16 KiB, of which a column needs a few bytes each, are not read to skip them."""
+    asked: list[tuple[int, int]] = []
+
+    class Watching(LocalStore):
+        def get_strided(self, key: str, starts: range, nbytes: int) -> bytes | None:
+            asked.append((len(starts), nbytes))
+            return super().get_strided(key, starts, nbytes)
+
+    data = np.arange(200 * 4000, dtype="f4").reshape(200, 4000)
+    xz.create_array(tmp_path, data=data, chunks=(100, 4000), compressors=None)
+    np.testing.assert_array_equal(xz.open_array(Watching(tmp_path))[:, 7:9], data[:, 7:9])
+    assert asked == [(100, 8)] * 2
+
+
 def test_shards_of_a_remote_store_come_in_waves() -> None:
     """Whole shards are fetched at once; parts of many shards with one wave for indexes, and one for what they say."""
     inner = MemoryStore()

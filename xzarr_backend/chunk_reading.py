@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from .codecs.pipeline import Pipeline
 from .decoding import decoder_for
 from .errors import ChunkError, SelectionError, XzarrError
 from .executor import LEAST_BYTES_PER_ITEM, run, threads_for
@@ -142,7 +141,7 @@ def _fetching(source: Source, front: tuple[int, ...] | None, target: Target) -> 
     def work(parts: Iterator[Part]) -> None:
         pipeline = layout.pipeline
         decoder = decoder_for(pipeline, target.array, fetches=True)
-        scratch = encoded_buffer(expected_nbytes(pipeline))
+        scratch = encoded_buffer(expected_nbytes(layout))
         for part in parts:
             name = key(part[0])
             try:
@@ -169,7 +168,7 @@ def _in_turns(source: Source, front: tuple[int, ...] | None, target: Target) -> 
     the thread, which saves asking how large they are (row ``small_all`` of the benchmark).
     """
     place = placing(source, front, target)
-    nbytes = expected_nbytes(source.layout.pipeline)
+    nbytes = expected_nbytes(source.layout)
 
     def work(parts: Iterator[Part]) -> None:
         turn: list[tuple[Any, Part]] = []
@@ -211,10 +210,18 @@ def placing(
     return work
 
 
-def expected_nbytes(pipeline: Pipeline) -> int | None:
-    """Return how large the encoded chunks are at most: codecs that find nothing to compress add a little."""
-    nbytes = pipeline.nbytes
-    return pipeline.encoded_size or (None if nbytes is None else nbytes + nbytes // MOST_ADDED + HEADERS_NBYTES)
+def expected_nbytes(layout: Layout) -> int | None:
+    """Return how large the stored objects are at most: codecs that find nothing to compress add a little, shards more.
+
+    None where nothing tells (elements of variable length).
+    """
+    nbytes, size, shards = layout.pipeline.nbytes, layout.pipeline.encoded_size, layout.shards
+    if size or nbytes is None:
+        return size
+    added = nbytes // MOST_ADDED + HEADERS_NBYTES
+    if shards is not None:
+        added += shards.sharding.index_nbytes + HEADERS_NBYTES * shards.inner.grid.nchunks
+    return nbytes + added
 
 
 def too_large(layout: Layout, coords: Sequence[int], limit: int) -> ChunkError:

@@ -101,7 +101,7 @@ def _fetch(source: Source, parts: Sequence[Part], lend: Lend) -> list[Any]:
     """Return the objects of ``parts``: one behind the other in memory that is lent, if they are fetched one by one."""
     if source.store.concurrent:
         return fetch_many(source, [Request(source.layout.key(part.coords)) for part in parts])
-    slot, used, raws = PART_NBYTES + (expected_nbytes(source.layout.pipeline) or 0), 0, []
+    slot, used, raws = PART_NBYTES + (expected_nbytes(source.layout) or 0), 0, []
     memory = lend(slot * len(parts))
     for part in parts:
         raw = fetch_one(source, part, memory and memory[used : used + slot])

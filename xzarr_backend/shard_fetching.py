@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chunk_reading import HEADERS_NBYTES, Source, Target, chunk_error, expected_nbytes, fetch_many
+from .chunk_reading import Source, Target, chunk_error, expected_nbytes, fetch_many
 from .codecs.exzarr import looks_like_exzarr
 from .codecs.sharding import Index
 from .index_cache import CacheKey
@@ -95,20 +95,12 @@ def _fetch_one(source: Source, layout: Layout, blob: Blob, lend: Lend) -> Any:
         if wanted is not None:
             return _get_ranges(source, blob.key, [wanted], blob.stamp)[1][0]
         nested = layout.shards is not None and layout.shards.inner.shards is not None
-        buffer = None if nested else lend(_expected_nbytes(layout))
+        buffer = None if nested else lend(expected_nbytes(layout))
         return source.store.get(blob.key, None, buffer)
     except ShardChanged:
         raise
     except Exception as error:
         raise chunk_error(error, source, blob.coords, blob.key) from error
-
-
-def _expected_nbytes(layout: Layout) -> int | None:
-    """Return how large shards are at most: their inner chunks, and an index."""
-    nbytes, shards = expected_nbytes(layout.pipeline), layout.shards
-    if nbytes is None or shards is None:
-        return nbytes
-    return nbytes + shards.sharding.index_nbytes + HEADERS_NBYTES * shards.inner.grid.nchunks
 
 
 def _get_ranges(source: Source, key: str, ranges: Sequence[ByteRange], stamp: Hashable) -> tuple[Hashable, list[Any]]:

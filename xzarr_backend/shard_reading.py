@@ -109,14 +109,14 @@ def _fetch_parts(
     source, shards, copies = reading.source, [], []
     for blob, (_, inside, place, _) in parts:
         cut = reading.cutter.cut(layout, blob.coords, inside, points)
-        if points and isinstance(place[0], np.ndarray):  # the points of each inner chunk go straight to their places
+        if points:  # those of each inner chunk go straight to their places
             cut, place = cut._replace(planned=cut.planned.scattered(place[0])), (slice(None), *place[1:])
         # through memory of its own where the place is no view of the result
         if cut.sliced or all(piece is Ellipsis or isinstance(piece, slice) for piece in place):
             goal = target.part(target.array[place])
         else:
             goal = target.part(np.empty(cut.shape, target.array.dtype), filled=False)
-            copies.append((place if points else open_mesh(place), goal))
+            copies.append((open_mesh(place), goal))
         if cut.turn is not None:
             goal = goal.part(goal.array.transpose(cut.turn))
         shards.append(Shard(blob, cut, goal))
@@ -190,8 +190,8 @@ def _tasks(reading: Reading, found: Found, encoded: Sequence[Any]) -> Iterator[T
     """Yield what decodes the inner chunks and places their pieces: in runs where that can be done, else one by one."""
     shard, _, spans, parts = found
     inner, runs = shard.cut.shards.inner, shard.cut.runs
-    in_runs = runs is not None and takes_runs(inner.pipeline, encoded)
-    if runs is not None and in_runs and parts is None and inner.chunk_nbytes <= reading.source.limit:
+    whole = parts is None and inner.chunk_nbytes <= reading.source.limit
+    if runs is not None and whole and takes_runs(inner.pipeline, encoded):
         for item in runs.runs:
             yield partial(_decode_run, reading.source, found, runs, item, encoded[item.start : item.stop])
         return

@@ -46,7 +46,7 @@ def read_single(source: Source, selection: Selection) -> Target | None:
             if raw is None:
                 return None
         else:
-            raw = source.store.get(key, None, encoded_buffer(expected_nbytes(small.pipeline)))
+            raw = source.store.get(key, None, encoded_buffer(expected_nbytes(source.layout)))
             if raw is None:
                 target.miss((...,), lambda: repr(key))
                 return target

@@ -102,7 +102,7 @@ def _write_object(
         return
     with destination.lock(key):
         # the old object is needed until the new one is put together, and no longer
-        _store(store, key, update(store.get(key, None, encoded_buffer(expected_nbytes(layout.pipeline)))))
+        _store(store, key, update(store.get(key, None, encoded_buffer(expected_nbytes(layout)))))
 
 
 def _not_written(error: Exception, destination: Destination, coords: tuple[int, ...], key: str) -> ChunkError:

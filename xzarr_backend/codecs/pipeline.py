@@ -1,6 +1,6 @@
 """A chain of codecs, bound into a few functions for one shape of chunk.
 
-Imports base and registry. Invariant: everything that can be decided from metadata is decided in `compile_pipeline`;
+Imports base, registry and pieces. Invariant: all that can be decided from metadata is decided in `compile_pipeline`;
 `decode_into` and `decode` are as few calls as the chain has codecs. Source: Zarr v3 core, "Codecs".
 """
 

@@ -27,6 +27,7 @@ LOCK_FILE = ".xzarr-lock"
 LEFTOVER = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 DAY = 86_400.0  # seconds
 MOST_AT_ONCE = 1024  # pieces of memory that one call takes (IOV_MAX)
+LARGEST_CALL = 1 << 30  # bytes that one call reads or writes: Linux stops a little below 2 GiB, macOS refuses more
 
 # never waits for the writer of a named pipe; means nothing for a file
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -89,13 +90,14 @@ def write_all(descriptor: int, views: Sequence[memoryview]) -> None:
     """Write the whole of all ``views``, however many calls it takes."""
     for start in range(0, len(views), MOST_AT_ONCE):
         batch = views[start : start + MOST_AT_ONCE]
-        written = os.writev(descriptor, batch)
-        if written == sum(map(len, batch)):
+        nbytes = sum(map(len, batch))
+        written = os.writev(descriptor, batch) if nbytes <= LARGEST_CALL else 0
+        if written == nbytes:
             continue
         for view in batch:
             done, written = min(written, len(view)), max(written - len(view), 0)
-            while done < len(view):  # a full disk, a signal, more than the system takes at once
-                done += os.write(descriptor, view[done:])
+            while done < len(view):  # a full disk, a signal, more than one call takes
+                done += os.write(descriptor, view[done : done + LARGEST_CALL])
 
 
 def sync_folder(folder: str) -> None:

@@ -20,6 +20,7 @@ from ..errors import XzarrError
 from .base import Buffer, ByteRange, Store, merge_spans, view_of
 from .files import (
     EXCHANGE,
+    LARGEST_CALL,
     OURS,
     READ,
     FolderLock,
@@ -61,13 +62,14 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            if scratch and byte_range is None:
+            count = 0
+            if scratch and byte_range is None and len(scratch) <= LARGEST_CALL:
                 count = os.readv(descriptor, [scratch])
                 if 0 < count < len(scratch):  # a file gives less than it was asked for only where it ends
                     return scratch[:count]
             status = os.fstat(descriptor)
             size = status.st_size
-            if scratch and byte_range is None and size == len(scratch) == count:
+            if count and size == count:  # `scratch` is full
                 return scratch
             start = 0
             if byte_range is not None:
@@ -78,10 +80,8 @@ class LocalStore(Store):
             if size == 0:
                 return None if S_ISDIR(status.st_mode) else b""
             if scratch is not None and size <= len(scratch):
-                view = scratch[:size]
-                return view if os.preadv(descriptor, [view], start) == size else _refill(descriptor, view, start)
-            data = os.pread(descriptor, size, start)
-            return data if len(data) == size else _refill(descriptor, memoryview(bytearray(size)), start)
+                return _fill(descriptor, scratch[:size], start)
+            return _read(descriptor, start, start + size)
         except IsADirectoryError:
             return None
         finally:
@@ -113,6 +113,8 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
+            if nbytes > LARGEST_CALL:
+                return b"".join([_read(descriptor, start, start + nbytes) for start in starts])
             pread = os.pread
             return b"".join([pread(descriptor, nbytes, start) for start in starts])
         except IsADirectoryError:
@@ -311,11 +313,11 @@ def _reopen(root: str, read_only: bool, durable: bool) -> LocalStore:
     return LocalStore(root, read_only=read_only, durable=durable)
 
 
-def _refill(descriptor: int, view: memoryview, start: int) -> memoryview:
-    """Fill ``view`` in as many reads as it takes; return the part that the file still had."""
+def _fill(descriptor: int, view: memoryview, start: int) -> memoryview:
+    """Fill ``view`` in as many calls as it takes; return the part that the file had."""
     done = 0
     while done < len(view):
-        count = os.preadv(descriptor, [view[done:]], start + done)
+        count = os.preadv(descriptor, [view[done : done + LARGEST_CALL]], start + done)
         if count == 0:
             break  # cut off by another program while we read
         done += count
@@ -323,10 +325,12 @@ def _refill(descriptor: int, view: memoryview, start: int) -> memoryview:
 
 
 def _read(descriptor: int, start: int, stop: int) -> Buffer:
-    data = os.pread(descriptor, stop - start, start)
-    if len(data) == stop - start:
-        return data
-    return _refill(descriptor, memoryview(bytearray(stop - start)), start)
+    nbytes = stop - start
+    if nbytes <= LARGEST_CALL:
+        data = os.pread(descriptor, nbytes, start)
+        if len(data) == nbytes:
+            return data
+    return _fill(descriptor, memoryview(bytearray(nbytes)), start)
 
 
 def _read_ranges(descriptor: int, size: int, ranges: Sequence[ByteRange]) -> list[Buffer]:

@@ -7,7 +7,6 @@ and done again; the note in the group goes last, so that until then readers use 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from .options import Options
 from .pending import FOLDER, Fields, Record, ancestors, patched, patched_inline, patched_zmetadata, record_key
 from .spec import JSON, ArraySpec
 from .stores.base import Store
+from .stores.files import own_lock
 from .stores.local import LocalStore
 
 
@@ -133,7 +133,7 @@ def _patch_array(store: Store, path: str, fields: Fields) -> None:
 def _rewrite(store: Store, key: str, change: Callable[[dict[str, JSON]], dict[str, JSON] | None]) -> None:
     if store.get(key) is None:
         return
-    with store.lock(key) or nullcontext():
+    with own_lock(store, key):
         raw = store.get(key)
         better = None if raw is None else change(parse_json(raw, key))
         if better is not None:

@@ -34,7 +34,8 @@ from .selection import Selection, parse_basic, split_fields
 from .spec import JSON, ArraySpec
 from .stored import stored_chunks
 from .stores.base import Store
-from .writing import Destination, LockOf, own_lock, write
+from .stores.files import own_lock
+from .writing import Destination, LockOf, write
 
 if TYPE_CHECKING:
     from .display import Info

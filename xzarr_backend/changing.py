@@ -19,7 +19,7 @@ import numpy as np
 from .attribute_values import decode_attributes, encode_attributes
 from .chunk_grids import MAX_EDGES, ChunkGrid, EdgedAxis, format_chunk_grid
 from .compat import Reading
-from .consolidating import change_document, update_member
+from .consolidating import change_document, change_locked, update_member
 from .errors import MetadataError, ReadOnlyError, RegionError
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
@@ -31,7 +31,8 @@ from .spec import JSON, ArraySpec, GroupSpec
 from .stored import stored_chunks
 from .stored_documents import store_new_document
 from .stores.base import Store
-from .writing import Destination, own_lock, write
+from .stores.files import ObjectLock, own_lock
+from .writing import Destination, write
 
 if TYPE_CHECKING:
     from .array import Array
@@ -123,13 +124,25 @@ def resize(array: Array, shape: int | Sequence[int], *, in_parents: bool = True)
         clear_beyond(before, shape)
 
 
-def append(array: Array, values: Any, axis: int = 0, *, in_parents: bool = True) -> tuple[int, ...]:
+def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
     """Write ``values`` behind the end of ``array`` along ``axis`` and return the new shape.
 
-    The data are stored first and the shape changes last, so that a failure leaves the array as it was.
+    The data are stored first and the shape changes last, so that a failure leaves the array as it was. Meanwhile the
+    document is locked: of two that append at the same time, the second finds another shape before it writes anything.
     """
     check_writable(array)
     values = np.asarray(values)
+    lock = own_lock(array.store, _document_key(array))
+    with lock:
+        held = not (isinstance(lock, ObjectLock) and lock.of_folder)
+        spec = _append(array, values, axis, held=True) if held else None
+    if spec is None:  # the chunks may need the folder's lock too: only the document is written under it
+        spec = _append(array, values, axis, held=False)
+    update_member(array.store, array.path, spec)
+    return spec.shape
+
+
+def _append(array: Array, values: Any, axis: int, *, held: bool) -> ArraySpec:
     old = array.shape
     axis = _checked_axis(array, values, axis)
     shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
@@ -137,11 +150,11 @@ def append(array: Array, values: Any, axis: int = 0, *, in_parents: bool = True)
     _check_shape(array, _stored_document(array), old)
     try:
         grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
-        store_shape(array, grown.spec, in_parents=in_parents, expected=old)
+        store_shape(array, grown.spec, in_parents=False, expected=old, held=held)
     except BaseException:
         _undo(grown, old)
         raise
-    return shape
+    return grown.spec
 
 
 def _undo(grown: Array, shape: tuple[int, ...]) -> None:
@@ -225,11 +238,17 @@ def _shape_members(spec: ArraySpec) -> dict[str, JSON]:
 
 
 def store_shape(
-    array: Array, spec: ArraySpec, *, in_parents: bool = True, expected: tuple[int, ...] | None = None
+    array: Array,
+    spec: ArraySpec,
+    *,
+    in_parents: bool = True,
+    expected: tuple[int, ...] | None = None,
+    held: bool = False,
 ) -> None:
     """Store the shape of ``spec`` in the array's document, which ``array`` then has.
 
     ``expected``: raise `RegionError` where the stored shape is another one, because somebody else changed it.
+    ``held``: the caller holds the document's lock.
     """
     members = _shape_members(spec)
 
@@ -238,7 +257,8 @@ def store_shape(
             _check_shape(array, document, expected)
         return {**document, **members}
 
-    change_document(array.store, _document_key(array), array.spec.document, change)
+    replace = change_locked if held else change_document
+    replace(array.store, _document_key(array), array.spec.document, change)
     array.adopt(spec)
     if in_parents:
         update_member(array.store, array.path, spec)

@@ -7,7 +7,6 @@ a member is what its own documents say. Sources: zarr-python's `.zmetadata` (v2)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from .attribute_values import attributes_of, encode_attributes, without_bare_numbers
@@ -17,6 +16,7 @@ from .nodes import GROUP, Found, find_node, load_children, place_of
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Request, Store
+from .stores.files import own_lock
 
 INLINE = "consolidated_metadata"
 
@@ -134,12 +134,17 @@ def clean(document: Mapping[str, JSON]) -> dict[str, JSON]:
 
 def change_document(store: Store, key: str, default: Mapping[str, JSON], change: Any) -> dict[str, JSON]:
     """Replace the document ``key`` (``default`` where there is none) by what ``change`` returns for it, in one step."""
-    with store.lock(key) or nullcontext():
-        raw = store.get(key)
-        old = dict(default) if raw is None else parse_json(raw, key.rpartition("/")[2])
-        new: dict[str, JSON] = change(old)
-        if raw is None or new != old:
-            store_document(store, key, clean(new))
+    with own_lock(store, key):
+        return change_locked(store, key, default, change)
+
+
+def change_locked(store: Store, key: str, default: Mapping[str, JSON], change: Any) -> dict[str, JSON]:
+    """Do the same for a caller who holds the document's lock."""
+    raw = store.get(key)
+    old = dict(default) if raw is None else parse_json(raw, key.rpartition("/")[2])
+    new: dict[str, JSON] = change(old)
+    if raw is None or new != old:
+        store_document(store, key, clean(new))
     return new
 
 

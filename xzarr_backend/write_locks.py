@@ -1,6 +1,6 @@
 """Where blocks are computed, and the lock of a stored object there.
 
-Imports errors, stores and writing; dask and distributed only where they are in use. Invariant: a task holds one lock
+Imports errors and stores; dask and distributed only where they are in use. Invariant: a task holds one lock
 at a time, so that no two tasks can wait for each other; where no lock can be had, there is an error.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from .errors import RegionError
 from .stores.base import Store
-from .writing import own_lock
+from .stores.files import own_lock
 
 LockFactory = Callable[[str], AbstractContextManager[Any]]
 

@@ -27,7 +27,6 @@ from .run_encoding import RunEncoder, plan_encoding
 from .runs import Run
 from .selection import Selection
 from .stores.base import Store
-from .stores.files import thread_lock
 
 LockOf = Callable[[str], AbstractContextManager[object]]  # the lock of a stored object, by its key
 # from the old object's bytes (None: there is none) to the new ones (None: delete), a list of parts where it is a shard
@@ -48,11 +47,6 @@ class Destination(NamedTuple):
     limit: int
     write_empty_chunks: bool
     lock: LockOf
-
-
-def own_lock(store: Store, key: str) -> AbstractContextManager[object]:
-    """Return the store's lock of ``key``; where the store has none, one that excludes the threads of this process."""
-    return store.lock(key) or thread_lock(store.identity, key)
 
 
 def write(destination: Destination, selection: Selection, values: Any) -> None:

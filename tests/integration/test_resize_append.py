@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from stores_fakes import FailingStore
 
 import xzarr_backend as xz
 from xzarr_backend.stores import MemoryStore
+from xzarr_backend.stores.local import LocalStore
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "v2": {"zarr_format": 2, "chunks": (3, 2)},
@@ -218,6 +224,84 @@ def test_an_append_through_a_stale_object_is_refused() -> None:
     with pytest.raises(xz.RegionError, match="another writer"):
         stale.append([9, 9])
     assert xz.open(store)[:].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+class Unlocked(LocalStore):
+    """A folder that offers no locks to processes, as most remote stores."""
+
+    def lock(self, key: str) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("layout", ["v2", "v3", "sharded"])
+@pytest.mark.parametrize("kind", [MemoryStore, LocalStore, Unlocked])
+def test_of_two_appends_at_once_the_second_writes_nothing(
+    kind: Any, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one append stores its chunks another one waits, and finds the new shape: what was stored stays."""
+    store = kind() if kind is MemoryStore else kind(str(tmp_path))
+    first = xz.create_array(store, data=np.arange(32).reshape(4, 8), **LAYOUTS[layout])
+    second = xz.open_array(store, mode="r+")
+    refused: list[BaseException] = []
+
+    def append_too() -> None:
+        try:
+            second.append(np.full((5, 8), -9))
+        except xz.RegionError as error:
+            refused.append(error)
+
+    other = threading.Thread(target=append_too)
+
+    def beginning(put: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+        def begin_other(key: str, value: Any) -> None:
+            if threading.current_thread() is not other and other.ident is None and not key.startswith("."):
+                other.start()
+                other.join(0.2)  # as far as it gets
+            put(key, value)
+
+        return begin_other
+
+    for name in ("set", "set_parts"):
+        monkeypatch.setattr(first.store, name, beginning(getattr(first.store, name)))
+    first.append(np.full((5, 8), 100))
+    other.join()
+    assert len(refused) == 1 and "another writer" in str(refused[0])
+    values = xz.open_array(store)[...]
+    assert values.tolist() == [*np.arange(32).reshape(4, 8).tolist(), *[[100] * 8] * 5]
+
+
+def test_threads_that_append_through_one_object_take_turns(tmp_path: Path) -> None:
+    """Each append finds the shape that the one before left; nothing is lost or refused."""
+    array = xz.create_array(tmp_path, data=np.zeros(3, "i8"), chunks=4)
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(lambda number: array.append(np.full(number, number)), range(1, 41)))
+    assert len(set(ends)) == 40
+    counted = np.bincount(xz.open_array(tmp_path)[...])
+    assert counted.tolist() == [3, *range(1, 41)]
+
+
+def test_appending_where_only_the_folder_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On NFS a file opened for reading takes no lock, and the folder is locked: once at a time, or nobody went on."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def refuse(descriptor: int, operation: int) -> None:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, operation)
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    array = xz.create_array(tmp_path, data=[1, 2, 3], chunks=2, zarr_format=2)  # the chunks lie beside the document
+    array.append([4, 5])
+    assert xz.open_array(tmp_path)[...].tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(xz.RegionError, match="another writer"):
+        stale = xz.open_array(tmp_path, mode="r+")
+        array.append([6])
+        stale.append([9])
+    assert xz.open_array(tmp_path)[...].tolist() == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -130,6 +130,37 @@ def processes() -> Iterator[Callable[[int, str], int]]:
         yield turn
 
 
+def _append_rows(job: tuple[str, int, int, int]) -> None:
+    folder, number, first, last = job
+    _start.wait(60)
+    for row in range(first, last, 3):
+        done = False
+        while not done:
+            array = xz.open_array(folder, mode="r+")
+            try:
+                array.append(values_for(number)[row : min(row + 3, last)])
+                done = True
+            except xz.RegionError:
+                pass  # another process was faster
+
+
+@contextmanager
+def appends() -> Iterator[Callable[[int, str], int]]:
+    """4 processes append to one array, each again until it is not refused; every row is there once in the end."""
+    context = multiprocessing.get_context("spawn")
+    edges = (0, 13, 29, 46, 60)
+
+    def turn(number: int, folder: str) -> int:
+        array = xz.create_array(folder, shape=(0, SHAPE[1]), dtype="i8", **LAYOUTS[number % 2])
+        jobs = [(folder, number, edges[at], edges[at + 1]) for at in range(PROCESSES)]
+        pool.map(_append_rows, jobs, chunksize=1)
+        values = xz.open_array(array.store)[...]
+        return int((values[np.argsort(values[:, 0])] != values_for(number)).sum())
+
+    with context.Pool(PROCESSES, _begin, (context.Barrier(PROCESSES),)) as pool:
+        yield turn
+
+
 @contextmanager
 def cluster() -> Iterator[Callable[[int, str], int]]:
     """2 worker processes of a cluster write two regions at the same time, then append; with and without store locks."""
@@ -168,7 +199,7 @@ def shared_lock(key: str) -> Any:
     return Lock(f"stress-{key}")
 
 
-SCENARIOS = (threads_on_one_shard, dask_threads, processes, cluster)
+SCENARIOS = (threads_on_one_shard, dask_threads, processes, appends, cluster)
 
 
 def main() -> int:

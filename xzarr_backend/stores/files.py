@@ -19,6 +19,7 @@ from functools import cache
 from weakref import WeakValueDictionary
 
 from ..errors import UnsupportedError, XzarrError
+from .base import Store
 from .closing import close_soon
 
 OURS = ".xzarr-"  # names that begin so are never listed
@@ -211,6 +212,11 @@ class ObjectLock(AbstractContextManager["ObjectLock"]):
                 return self
             self.__exit__()  # the object was replaced, or came into being, while we waited
 
+    @property
+    def of_folder(self) -> bool:
+        """Whether the folder's lock has taken its place: whoever holds it must not lock others of its objects."""
+        return self._folder is not None
+
     def __exit__(self, *error: object) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         folder, self._folder = self._folder, None
@@ -246,6 +252,11 @@ def thread_lock(place: Hashable, key: str) -> _ThreadLock:
         if lock is None:
             lock = _thread_locks[place, key] = _ThreadLock()
         return lock
+
+
+def own_lock(store: Store, key: str) -> AbstractContextManager[object]:
+    """Return the store's lock of ``key``; where the store has none, one that excludes the threads of this process."""
+    return store.lock(key) or thread_lock(store.identity, key)
 
 
 def _forget_locks() -> None:

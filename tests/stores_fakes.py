@@ -113,6 +113,20 @@ class CountingStore(ForwardingStore):
         self.waves.clear()
 
 
+class InterruptedStore(ForwardingStore):
+    """Lets something else happen, once, before the first request for which ``when(operation, key)`` is true."""
+
+    def __init__(self, inner: Store, when: Callable[[str, str], bool], meanwhile: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self.when, self.meanwhile = when, meanwhile
+        self.done = False
+
+    def seen(self, calls: Sequence[Call]) -> None:
+        if not self.done and any(self.when(call.operation, call.key) for call in calls):
+            self.done = True
+            self.meanwhile()
+
+
 class FailingStore(ForwardingStore):
     """Raises what ``fail(operation, key)`` returns, unless that is None, instead of making the request."""
 

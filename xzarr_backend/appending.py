@@ -73,7 +73,7 @@ def finish(store: Store, path: str, record: Record) -> None:
     """Give all arrays their new shapes; the note goes last."""
     created = [name for name, change in record["arrays"].items() if change["new"] is None]
     _patch_documents(store, path, _side(record, "new"), created)
-    _forget(store, path)
+    forget(store, path)
 
 
 def undo(store: Store, path: str, record: Record) -> None:
@@ -87,7 +87,7 @@ def undo(store: Store, path: str, record: Record) -> None:
             grown = _grown_array(store, _member(path, name), record["arrays"][name]["new"])
             clear_beyond(grown, tuple(fields["shape"]))
     remove_journal(store, path)  # the objects that it lists are gone
-    _forget(store, path)
+    forget(store, path)
 
 
 def _side(record: Record, side: str) -> dict[str, Fields | None]:
@@ -95,7 +95,8 @@ def _side(record: Record, side: str) -> dict[str, Fields | None]:
     return {name: change[side] for name, change in arrays.items() if side == "old" or change[side] is not None}
 
 
-def _forget(store: Store, path: str) -> None:
+def forget(store: Store, path: str) -> None:
+    """Remove the note of the append, and its folder where nothing else lies in it."""
     store.delete(record_key(path))
     if isinstance(store, LocalStore):
         store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)

@@ -41,14 +41,18 @@ def consolidate(store: Store, path: str) -> Found:
         )
     store.check_writable()
     found = find_node(store, path, kind=GROUP, consolidated=False)
-    members = _gather(store, path, found)
     prefix = f"{path}/" if path else ""
-    if found.spec.zarr_format == 3:
-        inline = _inline(members)
-        change_document(store, f"{prefix}zarr.json", found.spec.document, lambda d: {**d, INLINE: inline})
-    else:
+    if found.spec.zarr_format == 2:
         store_new_document(store, f"{prefix}.zgroup", {"zarr_format": 2})
-        store_document(store, f"{prefix}.zmetadata", _zmetadata([Member("", found.spec), *members]))
+    key = f"{prefix}zarr.json" if found.spec.zarr_format == 3 else f"{prefix}.zmetadata"
+    with own_lock(store, key):  # who changes a member meanwhile waits here before telling it
+        found = find_node(store, path, kind=GROUP, consolidated=False)
+        members = _gather(store, path, found)
+        if found.spec.zarr_format == 3:
+            inline = _inline(members)
+            change_locked(store, key, found.spec.document, lambda d: {**d, INLINE: inline})
+        else:
+            store_document(store, key, _zmetadata([Member("", found.spec), *members]))
     return find_node(store, path, kind=GROUP)
 
 

@@ -13,20 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .appending import change_of, finish, undo
+from .appending import change_of, finish, forget, undo
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
 from .pending import FOLDER, STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
 from .spec import JSON
 from .stores.base import Store
-from .stores.files import host_mark, lives
+from .stores.files import host_mark, lives, own_lock
 from .stores.local import LocalStore
 
 __all__ = ["Append", "Replacement", "can_stage", "pending_shapes", "recover", "replaced_node"]
 
 SWEEP_SECONDS = 0.5  # a store of millions of files is not searched whole before each write
 WEEK = 7 * 86_400.0  # seconds after which the append of another host is nobody's
+
+Shapes = Mapping[str, tuple[int, ...]]  # of arrays, by their names
 
 _ours: set[str] = set()  # the appends that this process has begun and not ended
 
@@ -134,8 +136,8 @@ class Append:
         cls,
         store: Store,
         group_path: str,
-        old: Mapping[str, tuple[int, ...]],
-        new: Mapping[str, tuple[int, ...]],
+        old: Shapes,
+        new: Shapes,
         *,
         resume: bool = False,
     ) -> Append:
@@ -146,16 +148,10 @@ class Append:
         not have its ``old`` shape.
         """
         store.check_writable()
-        left = load_record(store, group_path)
-        if left is not None and resume and not _is_alive(left, force=True) and _same(left, old, new):
-            record = {**left, "owner": _owner()}
-            store.set(record_key(group_path), format_record(record))
-        else:
+        record = _taken_over(store, group_path, old, new) if resume else None
+        if record is None:
             recover(store, group_path, force=resume)
-            changes = {name: change_of(store, group_path, name, old.get(name), shape) for name, shape in new.items()}
-            record = {"id": os.urandom(8).hex(), "owner": _owner(), "state": WRITING, "arrays": changes}
-            if not store.set_if_absent(record_key(group_path), format_record(record)):
-                raise _under_way(store, group_path)
+            record = _noted(store, group_path, old, new)
         _ours.add(record["id"])
         return cls(store, group_path, record)
 
@@ -193,6 +189,33 @@ class Append:
         self.store.set(record_key(self.path), format_record({**self.record, "state": state}))
 
 
+def _noted(store: Store, path: str, old: Shapes, new: Shapes) -> Record:
+    """Leave a note of what grows, and return it; raise `RegionError` where that cannot be."""
+    record: Record = {"id": os.urandom(8).hex(), "owner": _owner(), "state": WRITING, "arrays": {}}
+    key = record_key(path)
+    if not store.set_if_absent(key, format_record(record)):
+        raise _under_way(store, path)
+    _ours.add(record["id"])
+    try:  # not before now, when nobody else can change the shapes
+        record["arrays"] = {name: change_of(store, path, name, old.get(name), shape) for name, shape in new.items()}
+        store.set(key, format_record(record))
+    except BaseException:
+        _ours.discard(record["id"])
+        forget(store, path)
+        raise
+    return record
+
+
+def _taken_over(store: Store, path: str, old: Shapes, new: Shapes) -> Record | None:
+    """Make the note of a killed writer who was about to do the same one of this process; None where there is none."""
+    with _abandoned(store, path, force=True) as left:
+        if left is None or not _same(left, old, new):
+            return None
+        record = {**left, "owner": _owner()}
+        store.set(record_key(path), format_record(record))
+        return record
+
+
 def recover(store: Store, group_path: str, *, force: bool = False, resume: bool = False) -> None:
     """Mend what a killed writer left at ``group_path``: finish or undo its append, remove its temporary files.
 
@@ -204,21 +227,37 @@ def recover(store: Store, group_path: str, *, force: bool = False, resume: bool 
     store.settle(group_path)
     if isinstance(store, LocalStore):
         _sweep(store, group_path)
-    record = load_record(store, group_path)
+    with _abandoned(store, group_path, force) as record:
+        if record is not None and record["state"] == STORED:
+            finish(store, group_path, record)
+        elif record is not None and not resume:
+            undo(store, group_path, record)
+
+
+@contextmanager
+def _abandoned(store: Store, path: str, force: bool) -> Iterator[Record | None]:
+    """Yield the note of an append whose writer has ended, under its lock: of several processes one alone mends it."""
+    record = load_record(store, path)
     if record is None or _is_alive(record, force):
+        yield None
         return
-    if record["state"] == STORED:
-        finish(store, group_path, record)
-    elif not resume:
-        undo(store, group_path, record)
+    with own_lock(store, record_key(path)):
+        record = load_record(store, path)  # another process may have mended it meanwhile
+        yield None if record is None or _is_alive(record, force) else record
+    _remove_folder(store, path)  # which waiting for the lock may have made
 
 
 def _sweep(store: LocalStore, path: str) -> None:
     from .stores import exchange
 
     exchange.sweep(store.folder(path))
-    store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
+    _remove_folder(store, path)
     store.sweep(f"{path}/" if path else "", seconds=SWEEP_SECONDS)
+
+
+def _remove_folder(store: Store, path: str) -> None:
+    if isinstance(store, LocalStore):
+        store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
 
 
 def _owner() -> dict[str, JSON]:
@@ -234,7 +273,7 @@ def _is_alive(record: Record, force: bool) -> bool:
     return lives(owner.get("pid", 0))
 
 
-def _same(record: Record, old: Mapping[str, tuple[int, ...]], new: Mapping[str, tuple[int, ...]]) -> bool:
+def _same(record: Record, old: Shapes, new: Shapes) -> bool:
     def shapes(side: str) -> dict[str, tuple[int, ...]]:
         return {name: tuple(c[side]["shape"]) for name, c in record["arrays"].items() if c[side] is not None}
 

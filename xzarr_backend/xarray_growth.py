@@ -17,11 +17,6 @@ from .transactions import Append
 from .xarray_planning import Call, GroupPlan
 
 
-def outlives(store: Store) -> bool:
-    """Return whether what is stored outlives this process, so that a killed writer can leave something behind."""
-    return store.shared_between_processes
-
-
 def consolidate_root(store: Store, call: Call) -> None:
     if call.consolidated is not False and call.mode != "r+" and store.supports_consolidated_metadata:
         consolidate(store, "")
@@ -66,8 +61,8 @@ class Growth:
         self.finish()
 
     def begin(self) -> None:
-        """Note that arrays are about to grow, where a killed writer could leave that half done."""
-        if self.grown and outlives(self.store):
+        """Note that arrays are about to grow: for others, and for who comes after a killed writer."""
+        if self.grown and self.store.takes_notes:
             old = {array.basename: array.shape for array, _ in self.grown.values()}
             new = {array.basename: spec.shape for array, spec in self.grown.values() if spec is not None}
             new.update({path.rpartition("/")[2]: spec.shape for path, spec in self.created.items()})

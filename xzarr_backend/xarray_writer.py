@@ -28,7 +28,7 @@ from .stores.local import LocalStore
 from .transactions import can_stage, recover, replaced_node
 from .write_report import WriteReport
 from .xarray_calls import Node, dataset_call, dataset_of, tree_call
-from .xarray_growth import Growth, consolidate_root, outlives
+from .xarray_growth import Growth, consolidate_root
 from .xarray_planning import Call, GroupPlan, check_apart, join, plan_group
 from .xarray_sources import without_sources
 from .xarray_target import Target, create_parents, find_target, group_documents, new_target, store_documents, target_of
@@ -153,7 +153,7 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
     opened = _open(store, call, storage_options)
     if call.mode == "w" and (not call.compute or not can_stage(opened, call.path)):
         nodes = [(below, without_sources(ds, opened, call.path), encoding) for below, ds, encoding in nodes]
-    if call.mode in ("a", "a-") and outlives(opened):
+    if call.mode in ("a", "a-") and opened.takes_notes:
         recover(opened, call.path, resume=call.resume)
     plans = _plan(opened, nodes, call)
     if call.mode == "r+" and isinstance(opened, LocalStore):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from stores_fakes import CountingStore
+from stores_fakes import CountingStore, InterruptedStore
 
 import xzarr_backend as xz
 from xzarr_backend.stores import MemoryStore
+from xzarr_backend.stores.local import LocalStore
 
 zarr = pytest.importorskip("zarr")
 
@@ -120,6 +122,31 @@ def test_stale_ones_are_replaced(zarr_format: int) -> None:
     store.delete_prefix("g/h/c/")
     assert "g/new" not in xz.open_group(store, consolidated=True)._found.members  # type: ignore[operator]
     assert set(dict(xz.consolidate_metadata(store).members(None))) == {*PATHS, "g/new"} - {"g/h/c"}
+
+
+@FORMATS
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_members_that_change_while_they_are_gathered(kind: str, zarr_format: int, tmp_path: Path) -> None:
+    """Whoever changes a member that was read already tells it after the gathered metadata are stored."""
+    store: Any = MemoryStore() if kind == "memory" else LocalStore(tmp_path)
+    hierarchy(store, zarr_format)
+    xz.consolidate_metadata(store)
+
+    def change() -> None:
+        xz.open_array(store, "a", mode="r+").attrs["late"] = 1
+
+    other = threading.Thread(target=change)
+
+    def begin_other() -> None:
+        other.start()
+        other.join(0.2)  # as far as it gets
+
+    interrupted = InterruptedStore(store, lambda operation, key: key.startswith("g/h/c"), begin_other)
+    xz.consolidate_metadata(interrupted)
+    other.join()
+    assert interrupted.done
+    for consolidated in (True, False):
+        assert xz.open_group(store, consolidated=consolidated)["a"].attrs["late"] == 1
 
 
 @FORMATS

@@ -161,6 +161,45 @@ def appends() -> Iterator[Callable[[int, str], int]]:
         yield turn
 
 
+def _append_datasets(job: tuple[str, int, int, int]) -> None:
+    folder, number, first, last = job
+    _start.wait(60)
+    for row in range(first, last, 3):
+        done = False
+        while not done:
+            try:
+                xz.to_zarr(_dataset(number, row, min(row + 3, last)), folder, append_dim="time")
+                done = True
+            except xz.RegionError:
+                pass  # another process was faster
+
+
+def _dataset(number: int, first: int, last: int) -> Any:
+    import xarray as xr
+
+    values = values_for(number)[first:last]
+    return xr.Dataset({"rows": (("time", "x"), values), "first": ("time", values[:, 0])})
+
+
+@contextmanager
+def datasets() -> Iterator[Callable[[int, str], int]]:
+    """4 processes append to one dataset, each again until it is not refused; every row is there once in the end."""
+    context = multiprocessing.get_context("spawn")
+    edges = (0, 13, 29, 46, 60)
+
+    def turn(number: int, folder: str) -> int:
+        encoding = {"rows": {"chunks": (10, 8)}, "first": {"chunks": (7,)}}
+        xz.to_zarr(_dataset(number, 0, 0), folder, mode="w", encoding=encoding, zarr_format=2 + number % 2)
+        jobs = [(folder, number, edges[at], edges[at + 1]) for at in range(PROCESSES)]
+        pool.map(_append_datasets, jobs, chunksize=1)
+        found = xz.open_dataset(folder).load()
+        values = found["rows"].values[np.argsort(found["first"].values)]
+        return int((values != values_for(number)).sum()) if values.shape == SHAPE else values_for(number).size
+
+    with context.Pool(PROCESSES, _begin, (context.Barrier(PROCESSES),)) as pool:
+        yield turn
+
+
 @contextmanager
 def cluster() -> Iterator[Callable[[int, str], int]]:
     """2 worker processes of a cluster write two regions at the same time, then append; with and without store locks."""
@@ -199,7 +238,7 @@ def shared_lock(key: str) -> Any:
     return Lock(f"stress-{key}")
 
 
-SCENARIOS = (threads_on_one_shard, dask_threads, processes, appends, cluster)
+SCENARIOS = (threads_on_one_shard, dask_threads, processes, appends, datasets, cluster)
 
 
 def main() -> int:

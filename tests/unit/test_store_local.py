@@ -128,6 +128,23 @@ def test_objects_larger_than_one_call_takes(store: LocalStore, monkeypatch: pyte
     assert store.get_strided("k", range(0, 6, 5), 5) == b"0123456789"
 
 
+def test_folders_that_others_remove_meanwhile(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds a folder empty may remove it before the first file is in it: it is made again."""
+    made: list[str] = []
+    make = files_module._make_folder
+
+    def make_and_remove(folder: str, durable: bool) -> None:
+        make(folder, durable)
+        made.append(folder)
+        if len(made) < 4:
+            os.rmdir(folder)
+
+    monkeypatch.setattr(files_module, "_make_folder", make_and_remove)
+    store.set("a/b/k", b"1")
+    assert len(made) == 4
+    assert store.get("a/b/k") == b"1"
+
+
 def test_scratch_holds_what_was_read(store: LocalStore) -> None:
     """A read goes into the caller's memory when that is large enough."""
     store.set("k", b"0123456789")

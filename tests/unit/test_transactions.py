@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
-from tests.stores_fakes import FailingStore
+from tests.stores_fakes import FailingStore, InterruptedStore
 from xzarr_backend.array import Array
 from xzarr_backend.changing import resized_spec
 from xzarr_backend.errors import MetadataError, NodeNotFoundError, ReadOnlyError, RegionError
@@ -49,10 +50,10 @@ OLD = {"a": (10,), "b": (10,)}
 NEW = {"a": (15,), "b": (15,)}
 
 
-def grown(store: Store, name: str) -> Array:
+def grown(store: Store, name: str, length: int = 15) -> Array:
     """Return an array as it is to be after the append."""
     array = xz.open_array(store, name, mode="r+")
-    return Array(store, name, resized_spec(array.spec, (15,)), Options(writable=True))
+    return Array(store, name, resized_spec(array.spec, (length,)), Options(writable=True))
 
 
 def fill(store: Store) -> None:
@@ -170,6 +171,52 @@ def test_two_appends_exclude_each_other(store: Store) -> None:
     fill(store)
     append.commit()
     assert shapes(store) == NEW
+
+
+def test_an_append_that_ends_while_another_one_begins(store: Store) -> None:
+    """The shapes are looked at when the note is there, not before: who comes too late is refused."""
+
+    def append() -> None:
+        first = Append.begin(store, "", OLD, NEW)
+        fill(store)
+        first.commit()
+
+    late = InterruptedStore(store, lambda operation, key: operation == "set_if_absent", append)
+    with pytest.raises(RegionError, match="it was changed meanwhile"):
+        Append.begin(late, "", OLD, NEW)
+    assert late.done
+    assert load_record(store, "") is None
+    assert shapes(store) == shapes(store, None) == NEW
+
+
+@pytest.mark.parametrize("state", ["writing", "stored"])
+def test_two_that_find_a_killed_append(store: Store, state: str) -> None:
+    """One of them mends it, the other one waits; what that one appends then is left alone."""
+    Append.begin(store, "", OLD, NEW)
+    fill(store)
+    change_record(store, owner=ENDED, state=state)
+    before = 15 if state == "stored" else 10
+    appended: list[Append] = []
+
+    def recover_too() -> None:
+        recover(store, "")
+        appended.append(Append.begin(store, "", {"a": (before,)}, {"a": (before + 5,)}))
+        grown(store, "a", before + 5)[before:] = 200
+
+    other = threading.Thread(target=recover_too)
+
+    def begin_other() -> None:
+        other.start()
+        other.join(0.2)  # as far as it gets
+
+    changes = ("delete", "set", "set_if_absent")
+    recover(InterruptedStore(store, lambda operation, key: operation in changes, begin_other), "")
+    other.join()
+    record = load_record(store, "")
+    assert record is not None and record["id"] == appended[0].record["id"]
+    appended[0].commit()
+    assert shapes(store) == shapes(store, None) == {"a": (before + 5,), "b": (before,)}
+    np.testing.assert_array_equal(xz.open_array(store, "a")[before:], [200] * 5)
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,13 @@ EXCHANGE = ".exchange"  # how the notes of unfinished exchanges end (stores/exch
 LOCK_FILE = ".xzarr-lock"
 LEFTOVER = re.compile(r"\.xzarr-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
 DAY = 86_400.0  # seconds
+TRIES = 20  # how often a folder is made that others, who found it empty, remove again
 MOST_AT_ONCE = 1024  # pieces of memory that one call takes (IOV_MAX)
 LARGEST_CALL = 1 << 30  # bytes that one call reads or writes: Linux stops a little below 2 GiB, macOS refuses more
 
 # never waits for the writer of a named pipe; means nothing for a file
 READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 
 _NO_FLOCK = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EISDIR}
 
@@ -85,6 +87,38 @@ def _modified(path: str) -> float:
         return os.lstat(path).st_mtime
     except FileNotFoundError:
         return math.inf
+
+
+def create_file(path: str, *, durable: bool) -> int:
+    """Create the file ``path``, which is not there yet, with the folders above it, and return its descriptor.
+
+    ``durable``: the new folders are on the disk.
+    """
+    for _ in range(TRIES):
+        try:
+            return os.open(path, _WRITE, 0o666)
+        except FileNotFoundError:
+            pass
+        try:
+            _make_folder(os.path.dirname(path), durable)
+        except FileNotFoundError:
+            pass  # the one above it is gone again
+    return os.open(path, _WRITE, 0o666)
+
+
+def _make_folder(folder: str, durable: bool) -> None:
+    missing = []
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+        if durable:
+            sync_folder(os.path.dirname(path))
 
 
 def write_all(descriptor: int, views: Sequence[memoryview]) -> None:

@@ -25,6 +25,7 @@ from .files import (
     READ,
     FolderLock,
     ObjectLock,
+    create_file,
     outside,
     remove_tree,
     sweep_files,
@@ -38,7 +39,6 @@ GAP = 4096  # bytes: reading over them is cheaper than another call
 LARGEST_READ = 1 << 22  # bytes that neighbouring ranges may grow to
 CHECKED_FOLDERS = 4096
 
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -278,11 +278,7 @@ class LocalStore(Store):
     def _write_beside(self, path: str, parts: Sequence[Buffer]) -> str:
         folder = path.rpartition("/")[0]
         temporary = f"{folder}/{temporary_name()}"
-        try:
-            descriptor = os.open(temporary, _WRITE, 0o666)
-        except FileNotFoundError:
-            self._make(folder)
-            descriptor = os.open(temporary, _WRITE, 0o666)
+        descriptor = create_file(temporary, durable=self.durable)
         try:
             write_all(descriptor, [view_of(part) for part in parts])
             if self.durable:
@@ -293,20 +289,6 @@ class LocalStore(Store):
         finally:
             os.close(descriptor)
         return temporary
-
-    def _make(self, folder: str) -> None:
-        missing = []
-        while not os.path.isdir(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        for path in reversed(missing):
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                if not os.path.isdir(path):
-                    raise
-            if self.durable:
-                sync_folder(os.path.dirname(path))
 
 
 def _reopen(root: str, read_only: bool, durable: bool) -> LocalStore:

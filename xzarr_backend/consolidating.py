@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .attribute_values import attributes_of, encode_attributes, without_bare_numbers
-from .errors import MetadataError, UnsupportedError
+from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.documents import parse_json
 from .nodes import GROUP, Found, find_node, load_children, place_of
 from .spec import JSON, ArraySpec, GroupSpec
@@ -166,23 +166,31 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
             continue
         top = key.rpartition("/")[0]
         relative = path[len(top) :].lstrip("/")
-        if key.endswith(".zmetadata"):
-            _update_zmetadata(store, key, relative, spec)
-        elif INLINE.encode() in bytes(raw):
-            change_document(store, key, {}, lambda d, r=relative: _with_inline(d, r, spec))
+        with_member = _with_zmetadata if key.endswith(".zmetadata") else _with_inline
+        if with_member is _with_zmetadata or INLINE.encode() in bytes(raw):
+            change_document(
+                store, key, {}, lambda d, r=relative, change=with_member: change(d, r, _stored(store, path, spec))
+            )
 
 
-def _update_zmetadata(store: Store, key: str, relative: str, spec: ArraySpec | GroupSpec | None) -> None:
-    def change(document: dict[str, JSON]) -> dict[str, JSON]:
-        prefix = f"{relative}/" if relative else ""
-        entries = dict(document.get("metadata") or {})
-        if spec is None:
-            entries = {name: item for name, item in entries.items() if not name.startswith(prefix)}
-        else:
-            entries |= _documents_v2(Member(relative, spec))
-        return {**document, "metadata": entries}
+def _stored(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> ArraySpec | GroupSpec | None:
+    """Return ``spec`` as the node's own documents say it now: others may have changed them since."""
+    if spec is None:
+        return None
+    try:
+        return find_node(store, path, consolidated=False).spec
+    except XzarrError:  # only the consolidated metadata know it
+        return spec
 
-    change_document(store, key, {"zarr_consolidated_format": 1}, change)
+
+def _with_zmetadata(document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None) -> dict[str, JSON]:
+    prefix = f"{relative}/" if relative else ""
+    entries = dict(document.get("metadata") or {})
+    if spec is None:
+        entries = {name: item for name, item in entries.items() if not name.startswith(prefix)}
+    else:
+        entries |= _documents_v2(Member(relative, spec))
+    return {"zarr_consolidated_format": 1, **document, "metadata": entries}
 
 
 def _with_inline(document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None) -> dict[str, JSON]:

@@ -150,6 +150,25 @@ def test_members_that_change_while_they_are_gathered(kind: str, zarr_format: int
 
 
 @FORMATS
+def test_a_member_that_two_writers_change(zarr_format: int) -> None:
+    """What the first one tells of the member last is what its documents say then, not what it stored itself."""
+    store = MemoryStore()
+    hierarchy(store, zarr_format)
+    xz.consolidate_metadata(store)
+
+    def change() -> None:
+        xz.open_array(store, "g/b", mode="r+").attrs["second"] = 2
+
+    outer = ("zarr.json", ".zmetadata")
+    interrupted = InterruptedStore(store, lambda operation, key: operation == "lock" and key in outer, change)
+    xz.open_array(interrupted, "g/b", mode="r+").attrs["first"] = 1
+    assert interrupted.done
+    for consolidated in (True, False):
+        attributes = dict(xz.open_group(store, consolidated=consolidated)["g/b"].attrs)
+        assert attributes.items() >= {"at": "g/b", "first": 1, "second": 2}.items()
+
+
+@FORMATS
 def test_members_that_cannot_be_read_are_all_named(zarr_format: int) -> None:
     """Broken members stop the consolidation; the error lists each of them, and nothing is stored."""
     store = MemoryStore()

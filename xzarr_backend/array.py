@@ -1,6 +1,6 @@
 """The array that users hold: its facts, and reading by selection.
 
-Imports nodes, attributes, changing, layout, reading, writing and the rows below. Invariant: an `Array` is safe to share
+Imports compiled, attributes, changing, reading, writing and the rows below. Invariant: an `Array` is safe to share
 between threads and changes only through `resize`, `append` and its attributes; it pickles as its place and its
 documents, never its data.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -19,15 +19,13 @@ from .attributes import Attributes
 from .casting import cast
 from .changing import append, check_writable, resize
 from .chunk_grids import ChunkGrid
-from .chunk_reading import Source
 from .codec_objects import report_codecs
-from .errors import MetadataError, SelectionError, UnsupportedError
+from .compiled import Compiled
+from .errors import SelectionError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import format_named, parse_array_v3
-from .index_cache import IndexCache
 from .indexer import Indexer
-from .layout import Layout, compile_layout, inner_grid
-from .nodes import place_of
+from .layout import Layout
 from .options import Options
 from .reading import read
 from .selection import Selection, parse_basic, split_fields
@@ -35,7 +33,7 @@ from .spec import JSON, ArraySpec
 from .stored import stored_chunks
 from .stores.base import Store
 from .stores.files import own_lock
-from .writing import Destination, LockOf, write
+from .writing import LockOf, write
 
 if TYPE_CHECKING:
     from .display import Info
@@ -52,6 +50,7 @@ class Array:
 
     def __init__(self, store: Store, path: str, spec: ArraySpec, options: Options = Options()) -> None:  # noqa: B008
         self.store, self.path, self.spec, self.options = store, path, spec, options
+        self.compiled = Compiled(store, path, spec, options)
 
     # --- facts
 
@@ -80,10 +79,10 @@ class Array:
         """The size of the whole array in memory, in bytes (variable-length elements count as their pointers)."""
         return self.size * self.dtype.itemsize
 
-    @cached_property
+    @property
     def chunk_grid(self) -> ChunkGrid:
         """The grid of the smallest chunks that can be read on their own (inner chunks, where there are shards)."""
-        return inner_grid(self.spec, self.layout) if self.spec.sharded else self.spec.chunk_grid
+        return self.compiled.chunk_grid
 
     @property
     def chunks(self) -> tuple[Any, ...]:
@@ -163,29 +162,18 @@ class Array:
     @property
     def where(self) -> str:
         """How errors name this array."""
-        return f"{self.store.url}, array {self.path!r}" if self.path else self.store.url
+        return self.compiled.where
 
     # --- reading
 
-    @cached_property
+    @property
     def layout(self) -> Layout:
         """The compiled codecs; raise `MetadataError` or `UnsupportedError` where they cannot be."""
-        try:
-            return compile_layout(self.spec, self.path, self.options.allow_codecs)
-        except (MetadataError, UnsupportedError) as error:
-            raise error.within(place_of(self.store, self.path))  # noqa: B904
-        except RecursionError as error:
-            raise MetadataError("the codecs are nested too deeply", where=place_of(self.store, self.path)) from error
-
-    @cached_property
-    def _source(self) -> Source:
-        return Source(
-            self.store, self.layout, self.where, self.options.missing, self.options.max_chunk_bytes, IndexCache()
-        )
+        return self.compiled.layout
 
     def read(self, selection: Selection) -> Any:
         """Return the values of a parsed selection (what `[...]`, `oindex`, `vindex` and `blocks` call)."""
-        return selection.finish(read(self._source, selection))
+        return selection.finish(read(self.compiled.source, selection))
 
     def __getitem__(self, key: Any) -> Any:
         """Return the selected values as a NumPy array (or scalar), with NumPy's meaning of ``key``."""
@@ -203,19 +191,11 @@ class Array:
         ``lock``: gives the lock of an object that changes in part only, by its key; None for the store's own.
         """
         check_writable(self)
-        options = self.options
-        destination = Destination(
-            self.store,
-            self.layout,
-            self.shape,
-            self.where,
-            options.max_chunk_bytes,
-            self.fill_value is None if options.write_empty_chunks is None else options.write_empty_chunks,
-            lock or partial(own_lock, self.store),
-        )
+        compiled = self.compiled
+        destination = compiled.destination(lock or partial(own_lock, self.store))
         write(destination, selection, cast(values, self.dtype, self.where))
-        if "_source" in self.__dict__:
-            self._source.indexes.clear()  # shards were replaced
+        if "source" in compiled.__dict__:
+            compiled.source.indexes.clear()  # shards were replaced
 
     def __setitem__(self, key: Any, values: Any) -> None:
         """Write ``values`` at ``key``, with NumPy's meaning."""
@@ -286,8 +266,8 @@ class Array:
 
     def adopt(self, spec: ArraySpec) -> None:
         """Be the array that ``spec`` describes, which was just stored."""
-        for name in ("layout", "chunk_grid", "_source"):
-            self.__dict__.pop(name, None)
+        # in this order: what is selected from the shape is never more than what is read from
+        self.compiled = Compiled(self.store, self.path, spec, self.options)
         self.spec = spec
 
     def described(self, spec: ArraySpec) -> Array:

@@ -187,7 +187,7 @@ def _look_up(array: Array, part: Part, points: tuple[int, ...]) -> TouchedObject
     try:
         size = array.store.size(key)
     except Exception as error:
-        raise chunk_error(error, array._source, part.coords, key) from error
+        raise chunk_error(error, array.compiled.source, part.coords, key) from error
     shards = layout.shards_for(layout.grid.chunk_shape(part.coords))
     if shards is None:
         return TouchedObject(key, part.coords, size, () if size is None else ((0, size),))
@@ -214,7 +214,7 @@ def _look_into(array: Array, shards: Shards, shard: TouchedObject, rows: Sequenc
             return shard._replace(stored_nbytes=None, ranges=())
         index: Index = shards.sharding.parse_index(encoded, shard.stored_nbytes)
     except Exception as error:
-        raise chunk_error(error, array._source, shard.coords, shard.key) from error
+        raise chunk_error(error, array.compiled.source, shard.coords, shard.key) from error
     found = [(int(at), int(nbytes)) for at, nbytes in index[rows] if at != ABSENT]
     inner = (len(rows), len(found), len(index))
     if len(rows) >= WHOLE_SHARE * len(index):  # where the reader takes the shard with one request

@@ -94,7 +94,7 @@ def _check_chunk(
         if getattr(decoded, "shape", shape) != shape:
             raise ChunkError(f"the chunk decodes to the shape {decoded.shape} instead of {shape}")
     except Exception as error:
-        failure = chunk_error(error, array._source, coords, key)
+        failure = chunk_error(error, array.compiled.source, coords, key)
         return Checked([Damage(DAMAGED, failure.what)])
     last = layout.codecs[-1].name.removeprefix("numcodecs.") if layout.codecs else ""
     odd = odd_header(last, view)
@@ -106,7 +106,7 @@ def _check_shard(array: Array, coords: tuple[int, ...], key: str, view: memoryvi
     try:
         index = shards.sharding.index_of(np.frombuffer(view, "u1"))
     except Exception as error:
-        failure = chunk_error(error, array._source, coords, key)
+        failure = chunk_error(error, array.compiled.source, coords, key)
         kind = TRUNCATED if "less than its index" in failure.what else BAD_INDEX
         return Checked([Damage(kind, failure.what)])
     damages = [Damage(BAD_INDEX, text) for text in _overlaps(index)]
@@ -165,4 +165,4 @@ def fetch(array: Array, key: str) -> tuple[Any, Damage | None]:
     except UnsupportedError:
         raise
     except Exception as error:
-        return None, Damage(UNREADABLE, chunk_error(error, array._source, (), key).what)
+        return None, Damage(UNREADABLE, chunk_error(error, array.compiled.source, (), key).what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from stores_fakes import FailingStore
 
 import xzarr_backend as xz
+from xzarr_backend import compiled
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
 
@@ -278,6 +280,65 @@ def test_threads_that_append_through_one_object_take_turns(tmp_path: Path) -> No
     assert len(set(ends)) == 40
     counted = np.bincount(xz.open_array(tmp_path)[...])
     assert counted.tolist() == [3, *range(1, 41)]
+
+
+@pytest.mark.parametrize("layout", ["v2", "v3", "sharded", "rectilinear"])
+def test_threads_read_while_another_one_appends(layout: str) -> None:
+    """What is read of an array that grows meanwhile is what it held before, or after."""
+    array = xz.create_array({}, data=np.arange(32).reshape(4, 8), **LAYOUTS[layout])
+    stop, wrong = threading.Event(), []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                least = len(array)
+                values = array[...]
+                last = int(array[-1, -1])
+                if len(values) < least or values.ravel().tolist() != [*range(values.size)] or last < values.size - 1:
+                    wrong.append((least, last, values))
+        except Exception as error:
+            wrong.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(read)
+            for rows in range(4, 64, 2):
+                array.append(np.arange(8 * rows, 8 * (rows + 2)).reshape(2, 8))
+            stop.set()
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+@pytest.mark.parametrize("layout", ["v2", "v3", "sharded", "rectilinear"])
+def test_an_append_while_another_thread_compiles_the_codecs(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was compiled for the old shape is not taken for the new one."""
+    array = xz.create_array({}, data=np.arange(32).reshape(4, 8), **LAYOUTS[layout])
+    array.attrs["x"] = 1  # what was compiled before is gone
+    begun, goes_on = threading.Event(), threading.Event()
+    compile_layout = compiled.compile_layout
+
+    def wait(*arguments: Any) -> Any:
+        if threading.current_thread() is other:
+            begun.set()
+            goes_on.wait(0.5)  # Python 3.11 lets nobody else compile meanwhile
+        return compile_layout(*arguments)
+
+    monkeypatch.setattr(compiled, "compile_layout", wait)
+    found: list[Any] = []
+    other = threading.Thread(target=lambda: found.append(array[...]))
+    other.start()
+    begun.wait(10)
+    array.append(np.arange(32, 96).reshape(8, 8))
+    goes_on.set()
+    other.join()
+    assert found[0].ravel().tolist() in ([*range(32)], [*range(96)])
+    assert array[...].ravel().tolist() == [*range(96)]
+    assert array[-1, -1] == 95
 
 
 def test_appending_where_only_the_folder_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

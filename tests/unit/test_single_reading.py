@@ -48,7 +48,7 @@ ARRAYS = {
 
 def short(array: xz.Array, key: Any) -> Any:
     """Return what the short way gives, None where it is not taken."""
-    found = read_single(array._source, parse_basic(key, array.shape))
+    found = read_single(array.compiled.source, parse_basic(key, array.shape))
     return None if found is None else found.array
 
 
@@ -99,8 +99,8 @@ def test_what_goes_another_way(kind: str) -> None:
         assert short(array, key) is None
         np.testing.assert_array_equal(array[key], VALUES[key])
     few = np.array([1, 3])
-    assert read_single(array._source, parse_orthogonal((few, few, few), SHAPE)) is None
-    assert read_single(array._source, parse_points((few, few, few), SHAPE)) is None
+    assert read_single(array.compiled.source, parse_orthogonal((few, few, few), SHAPE)) is None
+    assert read_single(array.compiled.source, parse_points((few, few, few), SHAPE)) is None
 
 
 def test_chunks_that_are_not_for_it() -> None:
@@ -160,7 +160,8 @@ def test_damaged_chunks(kind: str) -> None:
     assert array[1, 1, 1] == VALUES[1, 1, 1]
     key = array.layout.key((0, 0, 0))
     whole = bytes(objects.get(key) or b"")
-    start, stop = (0, len(whole)) if array.shards is None else array._source.indexes.get((key, 0, 1))[1][0].cumsum()
+    index = None if array.shards is None else array.compiled.source.indexes.get((key, 0, 1))
+    start, stop = (0, len(whole)) if index is None else index[1][0].cumsum()
     damaged = bytearray(whole)
     damaged[start:stop] = b"\xff" * (stop - start)
     objects.set(key, bytes(damaged))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,35 @@ import pytest
 from tests.stores_fakes import Call, CountingStore, FailingStore
 from xzarr_backend.errors import UnsupportedError, XzarrError
 from xzarr_backend.stores import SCHEMES, ByteRange, MappingStore, MemoryStore, Request, open_store, public_url
+from xzarr_backend.stores.files import own_lock
 from xzarr_backend.stores.local import LocalStore
+
+
+@pytest.mark.parametrize("kind", ["mapping", "fsspec", "zarr-python", "obstore"])
+def test_two_ways_to_one_object_share_a_lock(kind: str, request: pytest.FixtureRequest) -> None:
+    """Threads that write parts of one object exclude each other, also where each has opened the store for itself."""
+    if kind == "fsspec":
+        first, second = (open_store(f"memory://{request.node.name}{root}", mode="a") for root in ("", "/a"))
+        locks = own_lock(first, "a/c/0"), own_lock(second, "c/0")
+    else:
+        place: Any = {}
+        if kind == "zarr-python":
+            place = pytest.importorskip("zarr").storage.MemoryStore()
+        elif kind == "obstore":
+            place = pytest.importorskip("obstore").store.MemoryStore()
+        locks = own_lock(open_store(place, mode="a"), "c/0"), own_lock(open_store(place, mode="a"), "c/0")
+    with locks[0]:
+        taken = threading.Event()
+
+        def take() -> None:
+            with locks[1]:
+                taken.set()
+
+        other = threading.Thread(target=take)
+        other.start()
+        assert not taken.wait(0.05)
+    other.join()
+    assert taken.is_set()
 
 
 def test_paths_and_file_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +173,7 @@ def test_http_urls_keep_their_query_to_themselves() -> None:
 
 CHECK = """
 import sys
+import threading
 from xzarr_backend.stores import open_store
 store = open_store(sys.argv[1], mode="a")
 store.set("k", b"1")

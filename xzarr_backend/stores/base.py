@@ -144,6 +144,10 @@ class Store(ABC):
         """What is equal for two stores that mean the same place, in every process where that can be known."""
         return self.url
 
+    def name_of(self, key: str) -> tuple[Hashable, str]:
+        """Return what is equal, within this process, for two stores that reach the same object."""
+        return self.identity, key
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 

@@ -290,7 +290,7 @@ def thread_lock(place: Hashable, key: str) -> _ThreadLock:
 
 def own_lock(store: Store, key: str) -> AbstractContextManager[object]:
     """Return the store's lock of ``key``; where the store has none, one that excludes the threads of this process."""
-    return store.lock(key) or thread_lock(store.identity, key)
+    return store.lock(key) or thread_lock(*store.name_of(key))
 
 
 def _forget_locks() -> None:

@@ -238,6 +238,10 @@ class ObstoreStore(Store):
                 self._token = uuid.uuid4().hex
         return self._token
 
+    def name_of(self, key: str) -> tuple[Hashable, str]:
+        """The store itself where it lives in memory."""
+        return self.identity if self.shared_between_processes else id(self.inner), key
+
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
         """Return the object or its range."""
         return retried(lambda: self._fetch_now(key, byte_range))

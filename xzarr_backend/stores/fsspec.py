@@ -45,6 +45,10 @@ class FsspecStore(Store):
         """The filesystem's own token, which stands for its options, and the place in it."""
         return self.fs._fs_token, self.root + self._tail
 
+    def name_of(self, key: str) -> tuple[Hashable, str]:
+        """The filesystem's own token and the path in it, however much of it is the store's root."""
+        return self.fs._fs_token, self._path(key)
+
     @property
     def fs(self) -> Any:
         """The filesystem; after a fork a new one, because sessions and loops do not live on in the child."""

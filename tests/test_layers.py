@@ -71,7 +71,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "explain": "nodes",
         "stored_documents": "",
         "consolidating": "nodes stored_documents",
-        "changing": "nodes consolidating stored stored_documents",
+        "changing": "nodes consolidating stored stored_documents pending",
         "attributes": "changing",
         "indexer": "",
         "placing": "nodes stored_documents",

@@ -31,7 +31,10 @@ def change_of(store: Store, group: str, name: str, old: Any, new: tuple[int, ...
     if old is None:
         return {"old": None, "new": None}
     path = _member(group, name)
-    _, document = _load_document(store, path)
+    key, document = _load_document(store, path)
+    if document is not None:
+        with own_lock(store, key):  # who appends to this array alone, and may not know of the note yet, ends first
+            _, document = _load_document(store, path)
     if document is None:
         raise NodeNotFoundError("there is no array to append to", where=place_of(store, path))
     spec = _spec(store, path, document)

@@ -26,12 +26,13 @@ from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
 from .layout import compile_layout
 from .nodes import place_of
+from .pending import load_record
 from .selection import parse_basic
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored import stored_chunks
 from .stored_documents import store_new_document
 from .stores.base import Store
-from .stores.files import ObjectLock, own_lock
+from .stores.files import ObjectLock, own_lock, thread_lock
 from .writing import Destination, write
 
 if TYPE_CHECKING:
@@ -106,20 +107,21 @@ def with_attributes(spec: ArraySpec | GroupSpec, stored: Mapping[str, JSON], rea
 # --- shapes ----------------------------------------------------------------------------------------------------------
 
 
-def resize(array: Array, shape: int | Sequence[int], *, in_parents: bool = True) -> None:
+def resize(array: Array, shape: int | Sequence[int]) -> None:
     """Give ``array`` another shape.
 
     New elements are the fill value. Of what is cut off nothing stays stored: after growing again it reads as the fill
-    value. ``in_parents``: consolidated metadata of the groups above are updated too.
+    value. Consolidated metadata of the groups above are updated too.
     """
     check_writable(array)
     shape = _checked_shape(array, shape)
+    _check_group(array)
     old = _stored_spec(array)  # another writer may have grown it
     new = resized_spec(old, shape)
     compile_layout(new, array.path, array.options.allow_codecs)
     shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
     before = array.described(old) if shrinks else None
-    store_shape(array, new, in_parents=in_parents)
+    store_shape(array, new)
     if before is not None:
         clear_beyond(before, shape)
 
@@ -132,12 +134,16 @@ def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
     """
     check_writable(array)
     values = np.asarray(values)
-    lock = own_lock(array.store, _document_key(array))
-    with lock:
-        held = not (isinstance(lock, ObjectLock) and lock.of_folder)
-        spec = _append(array, values, axis, held=True) if held else None
-    if spec is None:  # the chunks may need the folder's lock too: only the document is written under it
-        spec = _append(array, values, axis, held=False)
+    place, key = array.store.name_of(_document_key(array))
+    with thread_lock(
+        ("append", place), key
+    ):  # a file's lock ends when it is replaced, before `array` has the new shape
+        lock = own_lock(array.store, _document_key(array))
+        with lock:
+            held = not (isinstance(lock, ObjectLock) and lock.of_folder)
+            spec = _append(array, values, axis, held=True) if held else None
+        if spec is None:  # the chunks may need the folder's lock too: only the document is written under it
+            spec = _append(array, values, axis, held=False)
     update_member(array.store, array.path, spec)
     return spec.shape
 
@@ -147,6 +153,7 @@ def _append(array: Array, values: Any, axis: int, *, held: bool) -> ArraySpec:
     axis = _checked_axis(array, values, axis)
     shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
     grown = array.described(resized_spec(array.spec, shape))
+    _check_group(array)
     _check_shape(array, _stored_document(array), old)
     try:
         grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
@@ -192,6 +199,18 @@ def _check_shape(array: Array, document: Mapping[str, JSON], expected: tuple[int
             f"the array has the shape {document.get('shape')} by now, not {expected}: another writer changed it",
             where=array.where,
             hint="open the array again, then append",
+        )
+
+
+def _check_group(array: Array) -> None:
+    """Raise `RegionError` where the array is about to grow with others of its group: its shape would be lost."""
+    group, _, name = array.path.rpartition("/")
+    record = load_record(array.store, group) if array.path else None
+    if record is not None and name in record["arrays"]:
+        raise RegionError(
+            "an append to the group is under way, or was interrupted",
+            where=array.where,
+            hint=f"wait for it; if its writer has ended: xzarr_backend.transactions.recover(array.store, {group!r})",
         )
 
 

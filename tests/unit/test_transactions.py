@@ -189,6 +189,52 @@ def test_an_append_that_ends_while_another_one_begins(store: Store) -> None:
     assert shapes(store) == shapes(store, None) == NEW
 
 
+@pytest.mark.parametrize("owner", [None, ENDED])
+def test_arrays_of_an_append_do_not_change_alone(store: Store, owner: Any) -> None:
+    """Their shape would be lost when it ends, or is undone; others of the group may grow."""
+    append = Append.begin(store, "", {"a": (10,)}, {"a": (15,)})
+    fill(store)
+    if owner is not None:
+        change_record(store, owner=owner)
+    array = xz.open_array(store, "a", mode="r+")
+    for change in (lambda: array.append([1, 2]), lambda: array.resize(20)):
+        with pytest.raises(RegionError, match="under way, or was interrupted"):
+            change()
+    xz.open_array(store, "b", mode="r+").append([1, 2])
+    if owner is None:
+        append.commit()
+    else:
+        recover(array.store, "")
+        array.append([100, 101, 102, 103, 104])
+    assert shapes(store) == {"a": (15,), "b": (12,)}
+    np.testing.assert_array_equal(xz.open_array(store, "a")[9:], [10, 100, 101, 102, 103, 104])
+
+
+def test_an_array_that_grows_alone_while_an_append_begins(store: Store) -> None:
+    """The append waits for the array, and finds that it has changed."""
+    refused: list[Exception] = []
+
+    def begin() -> None:
+        try:
+            Append.begin(store, "", OLD, NEW)
+        except RegionError as error:
+            refused.append(error)
+
+    other = threading.Thread(target=begin)
+
+    def begin_other() -> None:
+        other.start()
+        other.join(0.2)  # as far as it gets
+
+    interrupted = InterruptedStore(store, lambda operation, key: operation == "set", begin_other)
+    xz.open_array(interrupted, "a", mode="r+").append([200, 201])
+    other.join()
+    assert interrupted.done and len(refused) == 1
+    assert load_record(store, "") is None
+    assert shapes(store) == shapes(store, None) == {"a": (12,), "b": (10,)}
+    np.testing.assert_array_equal(xz.open_array(store, "a")[9:], [10, 200, 201])
+
+
 @pytest.mark.parametrize("state", ["writing", "stored"])
 def test_two_that_find_a_killed_append(store: Store, state: str) -> None:
     """One of them mends it, the other one waits; what that one appends then is left alone."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,15 +116,16 @@ def resize(array: Array, shape: int | Sequence[int]) -> None:
     """
     check_writable(array)
     shape = _checked_shape(array, shape)
-    _check_group(array)
-    old = _stored_spec(array)  # another writer may have grown it
-    new = resized_spec(old, shape)
-    compile_layout(new, array.path, array.options.allow_codecs)
-    shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
-    before = array.described(old) if shrinks else None
-    store_shape(array, new)
-    if before is not None:
-        clear_beyond(before, shape)
+    with _lock_of_shape(array):
+        _check_group(array)
+        old = _stored_spec(array)  # another writer may have grown it
+        new = resized_spec(old, shape)
+        compile_layout(new, array.path, array.options.allow_codecs)
+        shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
+        before = array.described(old) if shrinks else None
+        store_shape(array, new)
+        if before is not None:
+            clear_beyond(before, shape)
 
 
 def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
@@ -134,10 +136,7 @@ def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
     """
     check_writable(array)
     values = np.asarray(values)
-    place, key = array.store.name_of(_document_key(array))
-    with thread_lock(
-        ("append", place), key
-    ):  # a file's lock ends when it is replaced, before `array` has the new shape
+    with _lock_of_shape(array):
         lock = own_lock(array.store, _document_key(array))
         with lock:
             held = not (isinstance(lock, ObjectLock) and lock.of_folder)
@@ -146,6 +145,16 @@ def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
             spec = _append(array, values, axis, held=False)
     update_member(array.store, array.path, spec)
     return spec.shape
+
+
+def _lock_of_shape(array: Array) -> AbstractContextManager[object]:
+    """Return a lock that excludes the threads of this process that change the array's shape, from first to last.
+
+    The lock of a file ends when the document is replaced, before the array object has the new shape, and before what
+    lies beyond a smaller one is cleared.
+    """
+    place, key = array.store.name_of(_document_key(array))
+    return thread_lock(("shape", place), key)
 
 
 def _append(array: Array, values: Any, axis: int, *, held: bool) -> ArraySpec:

@@ -282,6 +282,25 @@ def test_threads_that_append_through_one_object_take_turns(tmp_path: Path) -> No
     assert counted.tolist() == [3, *range(1, 41)]
 
 
+def test_an_append_while_another_thread_clears_what_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored after the array has become smaller is not taken for what was cut off."""
+    store = MemoryStore()
+    array = xz.create_array(store, data=np.arange(16), chunks=2)
+    other = threading.Thread(target=lambda: xz.open_array(store, mode="r+").append([100, 101, 102, 103]))
+    delete = store.delete
+
+    def begin_other(key: str) -> None:
+        if other.ident is None:
+            other.start()
+            other.join(0.2)  # as far as it gets
+        delete(key)
+
+    monkeypatch.setattr(store, "delete", begin_other)
+    array.resize(4)
+    other.join()
+    assert xz.open_array(store)[...].tolist() == [0, 1, 2, 3, 100, 101, 102, 103]
+
+
 @pytest.mark.parametrize("layout", ["v2", "v3", "sharded", "rectilinear"])
 def test_threads_read_while_another_one_appends(layout: str) -> None:
     """What is read of an array that grows meanwhile is what it held before, or after."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,27 @@ def test_names_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
     """A variable cannot be another place of the store."""
     with pytest.raises(MetadataError, match="Invalid name"):
         xz.to_zarr(xr.Dataset({name: ("x", [1])}), tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_threads_that_append_to_one_dataset(kind: str, tmp_path: Path) -> None:
+    """Each is refused while another one appends; whoever tries again loses nothing, and overwrites nothing."""
+    store: Any = MemoryStore() if kind == "memory" else tmp_path / "a.zarr"
+    xz.to_zarr(series(0, 1), store, encoding={"a": {"chunks": (4, 2)}, "t": {"chunks": (3,)}})
+
+    def append(first: int) -> None:
+        for start in range(first, first + 6, 2):
+            for _ in range(1000):
+                try:
+                    xz.to_zarr(series(start, start + 2), store, append_dim="t")
+                    break
+                except RegionError:
+                    time.sleep(0.001)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, range(1, 25, 6)))
+    found = opened(store).sortby("t")
+    xr.testing.assert_identical(found.drop_encoding(), series(0, 25))
 
 
 @pytest.mark.parametrize("kind", ["mapping", "memory://", "zip", "path"])

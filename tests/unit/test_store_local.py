@@ -145,6 +145,24 @@ def test_folders_that_others_remove_meanwhile(store: LocalStore, monkeypatch: py
     assert store.get("a/b/k") == b"1"
 
 
+def test_a_folder_that_is_there_and_gone_again(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer makes the folder, and removes it, while this one is about to make it."""
+    mkdir, seen = os.mkdir, []
+
+    def there_and_gone(path: str) -> None:
+        seen.append(path)
+        if len(seen) < 4:
+            raise FileExistsError(errno.EEXIST, "File exists", path)
+        mkdir(path)
+
+    monkeypatch.setattr(os, "mkdir", there_and_gone)
+    store.set("a/b/k", b"1")
+    assert store.get("a/b/k") == b"1"
+    (Path(store.root) / "file").write_bytes(b"")
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        store.set("file/k", b"1")
+
+
 def test_scratch_holds_what_was_read(store: LocalStore) -> None:
     """A read goes into the caller's memory when that is large enough."""
     store.set("k", b"0123456789")

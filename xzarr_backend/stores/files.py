@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
+from stat import S_ISDIR
 from weakref import WeakValueDictionary
 
 from ..errors import UnsupportedError, XzarrError
@@ -115,7 +116,7 @@ def _make_folder(folder: str, durable: bool) -> None:
         try:
             os.mkdir(path)
         except FileExistsError:
-            if not os.path.isdir(path):
+            if not S_ISDIR(os.stat(path).st_mode):  # FileNotFoundError where it is gone again
                 raise
         if durable:
             sync_folder(os.path.dirname(path))

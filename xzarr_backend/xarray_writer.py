@@ -153,7 +153,7 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
     opened = _open(store, call, storage_options)
     if call.mode == "w" and (not call.compute or not can_stage(opened, call.path)):
         nodes = [(below, without_sources(ds, opened, call.path), encoding) for below, ds, encoding in nodes]
-    if call.mode in ("a", "a-") and opened.takes_notes:
+    if call.mode in ("a", "a-") and opened.shared_between_processes:
         recover(opened, call.path, resume=call.resume)
     plans = _plan(opened, nodes, call)
     if call.mode == "r+" and isinstance(opened, LocalStore):

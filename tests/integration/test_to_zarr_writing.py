@@ -140,10 +140,9 @@ def test_names_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
         xz.to_zarr(xr.Dataset({name: ("x", [1])}), tmp_path / "a.zarr")
 
 
-@pytest.mark.parametrize("kind", ["memory", "local"])
-def test_threads_that_append_to_one_dataset(kind: str, tmp_path: Path) -> None:
+def test_threads_that_append_to_one_dataset(tmp_path: Path) -> None:
     """Each is refused while another one appends; whoever tries again loses nothing, and overwrites nothing."""
-    store: Any = MemoryStore() if kind == "memory" else tmp_path / "a.zarr"
+    store = tmp_path / "a.zarr"
     xz.to_zarr(series(0, 1), store, encoding={"a": {"chunks": (4, 2)}, "t": {"chunks": (3,)}})
 
     def append(first: int) -> None:

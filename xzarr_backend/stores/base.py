@@ -40,7 +40,6 @@ class Store(ABC):
     url: str  # how people name the place, without credentials
     read_only: bool
     concurrent = False  # whether many requests at once are much cheaper than one after the other (remote stores)
-    takes_notes = True  # whether what is deleted soon leaves nothing: in an archive it keeps its place
     shared_between_processes = True  # whether a pickled copy in another process sees the same objects
     supports_consolidated_metadata = True
 

@@ -24,8 +24,6 @@ from .zip_records import DEFLATED, STORED, Entry, ZipWriter, read_entries
 class ZipStore(Store):
     """A zip archive. ``close`` (or leaving a ``with`` block, or the end of the program) completes what was written."""
 
-    takes_notes = False
-
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self.path = self.url = os.path.abspath(os.fspath(path))
         self.read_only = read_only

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import dask
@@ -31,6 +32,7 @@ LAYOUTS: tuple[dict[str, Any], ...] = ({"chunks": (10, 8)}, {"chunks": (5, 4), "
 # smaller than a chunk, crossing chunks and shards, larger than both
 BLOCKS = ((3, 3), (7, 11), (13, 5), (20, 16), (33, 25), (60, 7), (11, 52), (47, 52))
 PROCESSES = 4
+EDGES = (0, 13, 29, 46, 60)  # of the rows of each process
 
 
 class Unlocked(LocalStore):
@@ -105,98 +107,111 @@ def _begin(barrier: Any) -> None:
     _start = barrier
 
 
-def _write_rows(job: tuple[str, int, int, int]) -> None:
+Job = tuple[str, int, int, int]  # folder, number of the turn, first row and the one behind the last
+
+
+@contextmanager
+def _side_by_side(work: Callable[[Job], None]) -> Iterator[Callable[[str, int], None]]:
+    """Yield what lets 4 processes do ``work`` at the same time, each for its rows."""
+    context = multiprocessing.get_context("spawn")
+
+    def share(folder: str, number: int) -> None:
+        pool.map(work, [(folder, number, first, last) for first, last in pairwise(EDGES)], chunksize=1)
+
+    with context.Pool(PROCESSES, _begin, (context.Barrier(PROCESSES),)) as pool:
+        yield share
+
+
+def _rows(first: int, last: int) -> Iterator[slice]:
+    """Yield a few rows at a time, once all processes are there; so every process takes one job."""
+    _start.wait(60)
+    for row in range(first, last, 3):
+        yield slice(row, min(row + 3, last))
+
+
+def _until_done(append: Callable[[], object]) -> None:
+    done = False
+    while not done:
+        try:
+            append()
+            done = True
+        except xz.RegionError:
+            pass  # another process was faster
+
+
+def _lost_rows(values: Any, number: int) -> int:
+    """Return how many elements of rows that were appended in any order are not what was written."""
+    expected = values_for(number)
+    if values.shape != SHAPE:
+        return int(expected.size)
+    return int((values[np.argsort(values[:, 0])] != expected).sum())
+
+
+def _write_rows(job: Job) -> None:
     folder, number, first, last = job
     array = xz.open_array(folder, mode="r+")
-    _start.wait(60)  # which also sees to it that every process takes one job
-    for row in range(first, last, 3):
-        here = slice(row, min(row + 3, last))
-        array[here] = values_for(number)[here]
+    for rows in _rows(first, last):
+        array[rows] = values_for(number)[rows]
 
 
 @contextmanager
 def processes() -> Iterator[Callable[[int, str], int]]:
     """4 processes write regions of one array that share chunks and shards, each in several small writes."""
-    context = multiprocessing.get_context("spawn")
-    edges = (0, 13, 29, 46, 60)
 
     def turn(number: int, folder: str) -> int:
         array = xz.create_array(folder, shape=SHAPE, dtype="i8", **LAYOUTS[number % 2])
-        jobs = [(folder, number, edges[at], edges[at + 1]) for at in range(PROCESSES)]
-        pool.map(_write_rows, jobs, chunksize=1)
+        share(folder, number)
         return lost(array, values_for(number))
 
-    with context.Pool(PROCESSES, _begin, (context.Barrier(PROCESSES),)) as pool:
+    with _side_by_side(_write_rows) as share:
         yield turn
 
 
-def _append_rows(job: tuple[str, int, int, int]) -> None:
+def _append_rows(job: Job) -> None:
     folder, number, first, last = job
-    _start.wait(60)
-    for row in range(first, last, 3):
-        done = False
-        while not done:
-            array = xz.open_array(folder, mode="r+")
-            try:
-                array.append(values_for(number)[row : min(row + 3, last)])
-                done = True
-            except xz.RegionError:
-                pass  # another process was faster
+    for rows in _rows(first, last):
+        _until_done(lambda rows=rows: xz.open_array(folder, mode="r+").append(values_for(number)[rows]))
 
 
 @contextmanager
 def appends() -> Iterator[Callable[[int, str], int]]:
     """4 processes append to one array, each again until it is not refused; every row is there once in the end."""
-    context = multiprocessing.get_context("spawn")
-    edges = (0, 13, 29, 46, 60)
 
     def turn(number: int, folder: str) -> int:
         array = xz.create_array(folder, shape=(0, SHAPE[1]), dtype="i8", **LAYOUTS[number % 2])
-        jobs = [(folder, number, edges[at], edges[at + 1]) for at in range(PROCESSES)]
-        pool.map(_append_rows, jobs, chunksize=1)
-        values = xz.open_array(array.store)[...]
-        return int((values[np.argsort(values[:, 0])] != values_for(number)).sum())
+        share(folder, number)
+        return _lost_rows(xz.open_array(array.store)[...], number)
 
-    with context.Pool(PROCESSES, _begin, (context.Barrier(PROCESSES),)) as pool:
+    with _side_by_side(_append_rows) as share:
         yield turn
 
 
-def _append_datasets(job: tuple[str, int, int, int]) -> None:
+def _append_datasets(job: Job) -> None:
     folder, number, first, last = job
-    _start.wait(60)
-    for row in range(first, last, 3):
-        done = False
-        while not done:
-            try:
-                xz.to_zarr(_dataset(number, row, min(row + 3, last)), folder, append_dim="time")
-                done = True
-            except xz.RegionError:
-                pass  # another process was faster
+    for rows in _rows(first, last):
+        _until_done(lambda rows=rows: xz.to_zarr(_dataset(number, rows), folder, append_dim="time"))
 
 
-def _dataset(number: int, first: int, last: int) -> Any:
+def _dataset(number: int, rows: slice) -> Any:
     import xarray as xr
 
-    values = values_for(number)[first:last]
+    values = values_for(number)[rows]
     return xr.Dataset({"rows": (("time", "x"), values), "first": ("time", values[:, 0])})
 
 
 @contextmanager
 def datasets() -> Iterator[Callable[[int, str], int]]:
     """4 processes append to one dataset, each again until it is not refused; every row is there once in the end."""
-    context = multiprocessing.get_context("spawn")
-    edges = (0, 13, 29, 46, 60)
 
     def turn(number: int, folder: str) -> int:
         encoding = {"rows": {"chunks": (10, 8)}, "first": {"chunks": (7,)}}
-        xz.to_zarr(_dataset(number, 0, 0), folder, mode="w", encoding=encoding, zarr_format=2 + number % 2)
-        jobs = [(folder, number, edges[at], edges[at + 1]) for at in range(PROCESSES)]
-        pool.map(_append_datasets, jobs, chunksize=1)
+        xz.to_zarr(_dataset(number, slice(0)), folder, mode="w", encoding=encoding, zarr_format=2 + number % 2)
+        share(folder, number)
         found = xz.open_dataset(folder).load()
-        values = found["rows"].values[np.argsort(found["first"].values)]
-        return int((values != values_for(number)).sum()) if values.shape == SHAPE else values_for(number).size
+        wrong = int((found["first"].values != found["rows"].values[:, 0]).sum())
+        return wrong + _lost_rows(found["rows"].values, number)
 
-    with context.Pool(PROCESSES, _begin, (context.Barrier(PROCESSES),)) as pool:
+    with _side_by_side(_append_datasets) as share:
         yield turn
 
 

@@ -173,7 +173,6 @@ def test_http_urls_keep_their_query_to_themselves() -> None:
 
 CHECK = """
 import sys
-import threading
 from xzarr_backend.stores import open_store
 store = open_store(sys.argv[1], mode="a")
 store.set("k", b"1")

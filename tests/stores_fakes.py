@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
+
+import pytest
 
 from xzarr_backend.stores.base import Buffer, ByteRange, Request, Store
 
@@ -125,6 +129,22 @@ class InterruptedStore(ForwardingStore):
         if not self.done and any(self.when(call.operation, call.key) for call in calls):
             self.done = True
             self.meanwhile()
+
+
+def without_file_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let locks on files fail, as NFS does for those that are opened for reading; locks on folders work."""
+    import fcntl
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    flock = fcntl.flock
+
+    def refuse(descriptor: int, operation: int) -> None:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
 
 
 class FailingStore(ForwardingStore):

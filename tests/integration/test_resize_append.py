@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
 import tempfile
 import threading
@@ -18,7 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from stores_fakes import FailingStore
+from stores_fakes import FailingStore, without_file_locks
 
 import xzarr_backend as xz
 from xzarr_backend import compiled
@@ -284,10 +282,10 @@ def test_threads_that_append_through_one_object_take_turns(tmp_path: Path) -> No
 
 def test_an_append_while_another_thread_clears_what_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is stored after the array has become smaller is not taken for what was cut off."""
-    store = MemoryStore()
-    array = xz.create_array(store, data=np.arange(16), chunks=2)
-    other = threading.Thread(target=lambda: xz.open_array(store, mode="r+").append([100, 101, 102, 103]))
-    delete = store.delete
+    objects: dict[str, bytes] = {}
+    array = xz.create_array(objects, data=np.arange(16), chunks=2)
+    other = threading.Thread(target=lambda: xz.open_array(objects, mode="r+").append([100, 101, 102, 103]))
+    delete = array.store.delete
 
     def begin_other(key: str) -> None:
         if other.ident is None:
@@ -295,10 +293,10 @@ def test_an_append_while_another_thread_clears_what_was_cut_off(monkeypatch: pyt
             other.join(0.2)  # as far as it gets
         delete(key)
 
-    monkeypatch.setattr(store, "delete", begin_other)
+    monkeypatch.setattr(array.store, "delete", begin_other)
     array.resize(4)
     other.join()
-    assert xz.open_array(store)[...].tolist() == [0, 1, 2, 3, 100, 101, 102, 103]
+    assert xz.open_array(objects)[...].tolist() == [0, 1, 2, 3, 100, 101, 102, 103]
 
 
 @pytest.mark.parametrize("layout", ["v2", "v3", "sharded", "rectilinear"])
@@ -362,18 +360,7 @@ def test_an_append_while_another_thread_compiles_the_codecs(layout: str, monkeyp
 
 def test_appending_where_only_the_folder_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On NFS a file opened for reading takes no lock, and the folder is locked: once at a time, or nobody went on."""
-    import fcntl
-
-    flock = fcntl.flock
-
-    def refuse(descriptor: int, operation: int) -> None:
-        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            raise OSError(errno.EBADF, "Bad file descriptor")
-        flock(descriptor, operation)
-
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("needs /proc")
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    without_file_locks(monkeypatch)
     array = xz.create_array(tmp_path, data=[1, 2, 3], chunks=2, zarr_format=2)  # the chunks lie beside the document
     array.append([4, 5])
     assert xz.open_array(tmp_path)[...].tolist() == [1, 2, 3, 4, 5]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.stores_fakes import without_file_locks
 from xzarr_backend.errors import XzarrError
 from xzarr_backend.stores import ByteRange, open_store
 from xzarr_backend.stores import files as files_module
@@ -483,18 +484,7 @@ def test_lock_of_an_object_that_comes_into_being(store: LocalStore) -> None:
 
 def test_lock_where_files_cannot_be_locked(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that refuses locks on files opened for reading (NFS) locks the folder instead."""
-    import fcntl
-
-    flock = fcntl.flock
-
-    def refuse(descriptor: int, operation: int) -> None:
-        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):
-            raise OSError(errno.EBADF, "Bad file descriptor")
-        flock(descriptor, operation)
-
-    if not os.path.isdir("/proc/self/fd"):
-        pytest.skip("needs /proc")
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    without_file_locks(monkeypatch)
     store.set("a/k", b"1")
     with store.lock("a/k"):
         waiting, held = _waits(store.lock("a/n"))

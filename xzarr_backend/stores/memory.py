@@ -37,6 +37,10 @@ class MappingStore(Store):
         """One of its own for every store: a mapping has no name, and its address may be used again."""
         return self._token
 
+    def name_of(self, key: str) -> tuple[Hashable, str]:
+        """The mapping itself, whichever store holds it."""
+        return id(self.inner), key
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MappingStore) and self.inner is other.inner
 
@@ -105,7 +109,7 @@ class MappingStore(Store):
     def lock(self, key: str) -> AbstractContextManager[object]:
         """Return a lock that excludes other threads."""
         self.check_writable()
-        return thread_lock(id(self.inner), key)
+        return thread_lock(*self.name_of(key))
 
     def _copied(self, value: Buffer) -> bytes:
         return bytes(view_of(value))

@@ -101,6 +101,11 @@ def _side(record: Record, side: str) -> dict[str, Fields | None]:
 def forget(store: Store, path: str) -> None:
     """Remove the note of the append, and its folder where nothing else lies in it."""
     store.delete(record_key(path))
+    remove_folder(store, path)
+
+
+def remove_folder(store: Store, path: str) -> None:
+    """Remove the folder of the note where nothing lies in it."""
     if isinstance(store, LocalStore):
         store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
 

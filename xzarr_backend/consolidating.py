@@ -46,13 +46,12 @@ def consolidate(store: Store, path: str) -> Found:
         store_new_document(store, f"{prefix}.zgroup", {"zarr_format": 2})
     key = f"{prefix}zarr.json" if found.spec.zarr_format == 3 else f"{prefix}.zmetadata"
     with own_lock(store, key):  # who changes a member meanwhile waits here before telling it
-        found = find_node(store, path, kind=GROUP, consolidated=False)
-        members = _gather(store, path, found)
         if found.spec.zarr_format == 3:
-            inline = _inline(members)
+            inline = _inline(_gather(store, path, found))
             change_locked(store, key, found.spec.document, lambda d: {**d, INLINE: inline})
-        else:
-            store_document(store, key, _zmetadata([Member("", found.spec), *members]))
+        else:  # the group's own attributes are told too
+            found = find_node(store, path, kind=GROUP, consolidated=False)
+            store_document(store, key, _zmetadata([Member("", found.spec), *_gather(store, path, found)]))
     return find_node(store, path, kind=GROUP)
 
 

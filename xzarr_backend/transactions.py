@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .appending import change_of, finish, forget, undo
+from .appending import change_of, finish, forget, remove_folder, undo
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
-from .pending import FOLDER, STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
+from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
 from .spec import JSON
 from .stores.base import Store
 from .stores.files import host_mark, lives, own_lock
@@ -152,7 +152,6 @@ class Append:
         if record is None:
             recover(store, group_path, force=resume)
             record = _noted(store, group_path, old, new)
-        _ours.add(record["id"])
         return cls(store, group_path, record)
 
     def commit(self, grow: Callable[[], None] | None = None) -> None:
@@ -212,6 +211,7 @@ def _taken_over(store: Store, path: str, old: Shapes, new: Shapes) -> Record | N
         if left is None or not _same(left, old, new):
             return None
         record = {**left, "owner": _owner()}
+        _ours.add(record["id"])
         store.set(record_key(path), format_record(record))
         return record
 
@@ -244,20 +244,15 @@ def _abandoned(store: Store, path: str, force: bool) -> Iterator[Record | None]:
     with own_lock(store, record_key(path)):
         record = load_record(store, path)  # another process may have mended it meanwhile
         yield None if record is None or _is_alive(record, force) else record
-    _remove_folder(store, path)  # which waiting for the lock may have made
+    remove_folder(store, path)  # which waiting for the lock may have made
 
 
 def _sweep(store: LocalStore, path: str) -> None:
     from .stores import exchange
 
     exchange.sweep(store.folder(path))
-    _remove_folder(store, path)
+    remove_folder(store, path)
     store.sweep(f"{path}/" if path else "", seconds=SWEEP_SECONDS)
-
-
-def _remove_folder(store: Store, path: str) -> None:
-    if isinstance(store, LocalStore):
-        store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
 
 
 def _owner() -> dict[str, JSON]:

@@ -61,7 +61,7 @@ class Growth:
         self.finish()
 
     def begin(self) -> None:
-        """Note that arrays are about to grow: for others, and for who comes after a killed writer."""
+        """Note that arrays are about to grow: for other processes, and for who comes after a killed writer."""
         if self.grown and self.store.shared_between_processes:
             old = {array.basename: array.shape for array, _ in self.grown.values()}
             new = {array.basename: spec.shape for array, spec in self.grown.values() if spec is not None}

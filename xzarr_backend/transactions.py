@@ -192,15 +192,18 @@ def _noted(store: Store, path: str, old: Shapes, new: Shapes) -> Record:
     """Leave a note of what grows, and return it; raise `RegionError` where that cannot be."""
     record: Record = {"id": os.urandom(8).hex(), "owner": _owner(), "state": WRITING, "arrays": {}}
     key = record_key(path)
-    if not store.set_if_absent(key, format_record(record)):
-        raise _under_way(store, path)
-    _ours.add(record["id"])
-    try:  # not before now, when nobody else can change the shapes
-        record["arrays"] = {name: change_of(store, path, name, old.get(name), shape) for name, shape in new.items()}
-        store.set(key, format_record(record))
+    _ours.add(record["id"])  # before a thread can find a note that would seem to be nobody's
+    try:
+        if not store.set_if_absent(key, format_record(record)):
+            raise _under_way(store, path)
+        try:  # not before now, when nobody else can change the shapes
+            record["arrays"] = {name: change_of(store, path, name, old.get(name), shape) for name, shape in new.items()}
+            store.set(key, format_record(record))
+        except BaseException:
+            forget(store, path)
+            raise
     except BaseException:
         _ours.discard(record["id"])
-        forget(store, path)
         raise
     return record
 

@@ -153,6 +153,8 @@ def test_threads_that_append_to_one_dataset(tmp_path: Path) -> None:
                     break
                 except RegionError:
                     time.sleep(0.001)
+            else:
+                raise AssertionError(f"refused a thousand times: {start}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(append, range(1, 25, 6)))

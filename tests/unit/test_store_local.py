@@ -427,6 +427,32 @@ def test_lock_follows_a_folder_that_is_made_anew(store: LocalStore, monkeypatch:
         assert len(calls) == 2
 
 
+@pytest.mark.parametrize("times", [1, 5])
+def test_lock_of_a_folder_that_others_remove(store: LocalStore, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """A folder that is removed, as it is empty, between its making and its locking is made again."""
+    locked = files_module._locked
+    calls = []
+
+    def removed(folder: str) -> int:
+        calls.append(folder)
+        if len(calls) <= times:
+            os.rmdir(folder)
+        return locked(folder)
+
+    monkeypatch.setattr(files_module, "_locked", removed)
+    with store.lock("a/b/k"):
+        assert len(calls) == times + 1
+        assert os.path.isdir(store.root + "/a/b")
+
+
+def test_lock_of_a_folder_that_cannot_be_made(store: LocalStore) -> None:
+    """A link to nowhere is an error, not a loop."""
+    store.set("k", b"1")
+    os.symlink(store.root + "/nowhere", store.root + "/a")
+    with pytest.raises(FileNotFoundError), FolderLock(store.root + "/a"):
+        pass
+
+
 def _waits(lock: AbstractContextManager[object]) -> tuple[threading.Thread, threading.Event]:
     """Return a thread that takes the lock, and the event that it sets when it has it."""
     held = threading.Event()

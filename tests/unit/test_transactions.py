@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
-from tests.stores_fakes import FailingStore, InterruptedStore
+from tests.stores_fakes import FailingStore, ForwardingStore, InterruptedStore
 from xzarr_backend.array import Array
 from xzarr_backend.changing import resized_spec
 from xzarr_backend.errors import MetadataError, NodeNotFoundError, ReadOnlyError, RegionError
@@ -21,6 +21,7 @@ from xzarr_backend.journal import Journal, has_journal
 from xzarr_backend.options import Options
 from xzarr_backend.pending import load_record, record_key
 from xzarr_backend.stores import MemoryStore, Store, exchange
+from xzarr_backend.stores.base import Buffer
 from xzarr_backend.stores.files import host_mark
 from xzarr_backend.stores.local import LocalStore
 from xzarr_backend.transactions import Append, Replacement, can_stage, pending_shapes, recover, replaced_node
@@ -185,6 +186,25 @@ def test_an_append_that_ends_while_another_one_begins(store: Store) -> None:
     with pytest.raises(RegionError, match="it was changed meanwhile"):
         Append.begin(late, "", OLD, NEW)
     assert late.done
+    assert load_record(store, "") is None
+    assert shapes(store) == shapes(store, None) == NEW
+
+
+def test_a_note_is_its_writers_from_the_first_moment(store: Store) -> None:
+    """A thread that finds it before its writer goes on leaves it alone, and is refused."""
+
+    class NoticedStore(ForwardingStore):
+        """Lets another writer look at what was just stored."""
+
+        def set_if_absent(self, key: str, value: Buffer) -> bool:
+            done = self.inner.set_if_absent(key, value)
+            with pytest.raises(RegionError, match="under way"):
+                Append.begin(self.inner, "", OLD, {"a": (11,)})
+            return done
+
+    append = Append.begin(NoticedStore(store), "", OLD, NEW)
+    fill(store)
+    append.commit()
     assert load_record(store, "") is None
     assert shapes(store) == shapes(store, None) == NEW
 

@@ -157,9 +157,16 @@ class FolderLock(AbstractContextManager["FolderLock"]):
         self._descriptor = -1
 
     def __enter__(self) -> FolderLock:
+        removed = 0
         while True:
-            os.makedirs(self.folder, exist_ok=True)
-            descriptor = _locked(self.folder)
+            try:
+                _make_folder(self.folder, durable=False)
+                descriptor = _locked(self.folder)
+            except FileNotFoundError:
+                removed += 1
+                if removed == TRIES:
+                    raise
+                continue
             if _still_named(descriptor, self.folder):
                 self._descriptor = descriptor
                 return self

@@ -27,7 +27,7 @@ from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
 from .layout import compile_layout
 from .nodes import place_of
-from .pending import load_record
+from .pending import load_record, turn_of
 from .selection import parse_basic
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored import stored_chunks
@@ -117,13 +117,12 @@ def resize(array: Array, shape: int | Sequence[int]) -> None:
     check_writable(array)
     shape = _checked_shape(array, shape)
     with _lock_of_shape(array):
-        _check_group(array)
         old = _stored_spec(array)  # another writer may have grown it
         new = resized_spec(old, shape)
         compile_layout(new, array.path, array.options.allow_codecs)
         shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
         before = array.described(old) if shrinks else None
-        store_shape(array, new)
+        store_shape(array, new, check=lambda stored: _check_group(array))
         if before is not None:
             clear_beyond(before, shape)
 
@@ -163,10 +162,11 @@ def _append(array: Array, values: Any, axis: int, *, held: bool) -> ArraySpec:
     shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
     grown = array.described(resized_spec(array.spec, shape))
     _check_group(array)
-    _check_shape(array, _stored_document(array), old)
+    same = partial(_check_shape, array, old)
+    same(_stored_document(array))
     try:
         grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
-        store_shape(array, grown.spec, in_parents=False, expected=old, held=held)
+        store_shape(array, grown.spec, in_parents=False, check=same, held=held)
     except BaseException:
         _undo(grown, old)
         raise
@@ -202,10 +202,16 @@ def _stored_spec(array: Array) -> ArraySpec:
     return parse_array_v2(document, array.spec.attributes, array.options.reading)
 
 
-def _check_shape(array: Array, document: Mapping[str, JSON], expected: tuple[int, ...]) -> None:
-    if document.get("shape") != list(expected):
+def check_unchanged(array: Array) -> None:
+    """Raise `RegionError` where the array has another shape by now; who is changing it is waited for."""
+    with own_lock(array.store, _document_key(array)):
+        _check_shape(array, array.shape, _stored_document(array))
+
+
+def _check_shape(array: Array, expected: tuple[int, ...], stored: Mapping[str, JSON]) -> None:
+    if stored.get("shape") != list(expected):
         raise RegionError(
-            f"the array has the shape {document.get('shape')} by now, not {expected}: another writer changed it",
+            f"the array has the shape {stored.get('shape')} by now, not {expected}: another writer changed it",
             where=array.where,
             hint="open the array again, then append",
         )
@@ -213,9 +219,12 @@ def _check_shape(array: Array, document: Mapping[str, JSON], expected: tuple[int
 
 def _check_group(array: Array) -> None:
     """Raise `RegionError` where the array is about to grow with others of its group: its shape would be lost."""
+    if not array.path:
+        return
     group, _, name = array.path.rpartition("/")
-    record = load_record(array.store, group) if array.path else None
-    if record is not None and name in record["arrays"]:
+    record = load_record(array.store, group)
+    noted = record is not None and name in record["arrays"]
+    if noted or (not array.store.shared_between_processes and turn_of(array.store, group).is_held):
         raise RegionError(
             "an append to the group is under way, or was interrupted",
             where=array.where,
@@ -270,19 +279,19 @@ def store_shape(
     spec: ArraySpec,
     *,
     in_parents: bool = True,
-    expected: tuple[int, ...] | None = None,
+    check: Callable[[Mapping[str, JSON]], None] | None = None,
     held: bool = False,
 ) -> None:
     """Store the shape of ``spec`` in the array's document, which ``array`` then has.
 
-    ``expected``: raise `RegionError` where the stored shape is another one, because somebody else changed it.
+    ``check`` raises where the document, as it is stored now, forbids that.
     ``held``: the caller holds the document's lock.
     """
     members = _shape_members(spec)
 
     def change(document: dict[str, JSON]) -> dict[str, JSON]:
-        if expected is not None:
-            _check_shape(array, document, expected)
+        if check is not None:
+            check(document)
         return {**document, **members}
 
     replace = change_locked if held else change_document

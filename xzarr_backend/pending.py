@@ -14,6 +14,7 @@ from .errors import MetadataError
 from .formats.documents import parse_json
 from .spec import JSON
 from .stores.base import Store
+from .stores.files import ThreadLock, thread_lock
 
 FOLDER = ".xzarr/"  # below a group: what belongs to writing, never a node
 WRITING = "writing"  # the objects are being stored: the sizes before the append hold
@@ -26,6 +27,14 @@ Record = dict[str, Any]  # "id", "owner", "state", "arrays": {name: {"old": Fiel
 def record_key(path: str) -> str:
     """Return the key of the note of the group at ``path``."""
     return f"{path}/{FOLDER}append.json" if path else f"{FOLDER}append.json"
+
+
+def turn_of(store: Store, path: str) -> ThreadLock:
+    """Return the lock that is held while arrays of a group grow together, where the store is this process's alone.
+
+    No note is needed there: what a killed process left is gone with it.
+    """
+    return thread_lock(*store.name_of(record_key(path)))
 
 
 def load_record(store: Store, path: str) -> Record | None:

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .appending import change_of, finish, forget, remove_folder, undo
+from .array import Array
+from .changing import check_unchanged, clear_beyond, store_shape
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
-from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key
-from .spec import JSON
+from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key, turn_of
+from .spec import JSON, ArraySpec
 from .stores.base import Store
-from .stores.files import host_mark, lives, own_lock
+from .stores.files import ThreadLock, host_mark, lives, own_lock
 from .stores.local import LocalStore
 
-__all__ = ["Append", "Replacement", "can_stage", "pending_shapes", "recover", "replaced_node"]
+__all__ = ["Append", "AppendInMemory", "Replacement", "can_stage", "pending_shapes", "recover", "replaced_node"]
 
 SWEEP_SECONDS = 0.5  # a store of millions of files is not searched whole before each write
 WEEK = 7 * 86_400.0  # seconds after which the append of another host is nobody's
@@ -186,6 +188,43 @@ class Append:
 
     def _set_state(self, state: str) -> None:
         self.store.set(record_key(self.path), format_record({**self.record, "state": state}))
+
+
+class AppendInMemory:
+    """The same for a store that only this process has: a lock takes the place of the note, and costs no request."""
+
+    def __init__(self, turn: ThreadLock, grown: Sequence[tuple[Array, ArraySpec]]) -> None:
+        self.turn, self.grown = turn, grown
+
+    @classmethod
+    def begin(cls, store: Store, group_path: str, grown: Sequence[tuple[Array, ArraySpec]]) -> AppendInMemory:
+        """Begin to let the arrays grow to what their new specs say. Raise `RegionError` as `Append.begin` does."""
+        turn = turn_of(store, group_path)
+        if not turn.take():
+            raise _under_way(store, group_path)
+        try:
+            for array, _ in grown:
+                check_unchanged(array)
+        except BaseException:
+            turn.release()
+            raise
+        return cls(turn, grown)
+
+    def commit(self) -> None:
+        """Store the new shapes."""
+        try:
+            for array, spec in self.grown:
+                store_shape(array, spec, in_parents=False)
+        finally:
+            self.turn.release()
+
+    def rollback(self) -> None:
+        """Remove what was stored beyond the old shapes."""
+        try:
+            for array, spec in self.grown:
+                clear_beyond(Array(array.store, array.path, spec, array.options), array.shape)
+        finally:
+            self.turn.release()
 
 
 def _noted(store: Store, path: str, old: Shapes, new: Shapes) -> Record:

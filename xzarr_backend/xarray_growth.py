@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .changing import clear_beyond, store_shape
 from .consolidating import change_document, consolidate, update_member
 from .spec import ArraySpec, GroupSpec
 from .stores.base import Store
-from .transactions import Append
+from .transactions import Append, AppendInMemory
 from .xarray_planning import Call, GroupPlan
 
 
@@ -40,7 +39,7 @@ class Growth:
             for plan in plans
             if plan.target.group is not None and plan.attributes is not None
         }
-        self.append: Append | None = None
+        self.append: Append | AppendInMemory | None = None
 
     @property
     def grows(self) -> bool:
@@ -61,29 +60,29 @@ class Growth:
         self.finish()
 
     def begin(self) -> None:
-        """Note that arrays are about to grow: for other processes, and for who comes after a killed writer."""
-        if self.grown and self.store.shared_between_processes:
-            old = {array.basename: array.shape for array, _ in self.grown.values()}
-            new = {array.basename: spec.shape for array, spec in self.grown.values() if spec is not None}
-            new.update({path.rpartition("/")[2]: spec.shape for path, spec in self.created.items()})
-            self.append = Append.begin(self.store, self.path, old, new, resume=self.call.resume)
+        """Note that arrays are about to grow: for other writers, and for who comes after a killed one.
+
+        Raise `RegionError` while another append is under way, or where an array has another shape by now.
+        """
+        if not self.grown:
+            return
+        if not self.store.shared_between_processes:
+            self.append = AppendInMemory.begin(self.store, self.path, list(self.grown.values()))
+            return
+        old = {array.basename: array.shape for array, _ in self.grown.values()}
+        new = {array.basename: spec.shape for array, spec in self.grown.values()}
+        new.update({path.rpartition("/")[2]: spec.shape for path, spec in self.created.items()})
+        self.append = Append.begin(self.store, self.path, old, new, resume=self.call.resume)
 
     def undo(self) -> None:
         """Remove what was stored beyond the old sizes."""
         if self.append is not None:
             self.append.rollback()
-            return
-        for array, spec in self.grown.values():
-            clear_beyond(type(array)(array.store, array.path, spec or array.spec, array.options), array.shape)
 
     def finish(self) -> None:
         """Let everything be seen."""
         if self.append is not None:
             self.append.commit()
-        else:
-            for array, spec in self.grown.values():
-                assert spec is not None
-                store_shape(array, spec, in_parents=False, expected=array.shape)
         for path, (group, attributes) in self.attributes.items():
             self._store_attributes(path, group, attributes)
         if self.call.consolidated is False and not self.fresh:

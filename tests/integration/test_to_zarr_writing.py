@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 
 import xzarr_backend as xz
-from tests.stores_fakes import CountingStore
+from tests.stores_fakes import CountingStore, InterruptedStore
 from tests.xarray_parity import ZARR_WARNINGS
 from xzarr_backend.errors import (
     ArgumentError,
@@ -140,9 +140,17 @@ def test_names_that_are_no_names_are_refused(tmp_path: Path, name: str) -> None:
         xz.to_zarr(xr.Dataset({name: ("x", [1])}), tmp_path / "a.zarr")
 
 
-def test_threads_that_append_to_one_dataset(tmp_path: Path) -> None:
+def place(kind: str, folder: Path) -> Any:
+    """Return an empty store of a kind."""
+    if kind == "zarr-python":
+        return pytest.importorskip("zarr").storage.MemoryStore()
+    return {"mapping": {}, "memory": MemoryStore(), "fsspec": f"memory://{folder}", "path": folder / "a.zarr"}[kind]
+
+
+@pytest.mark.parametrize("kind", ["path", "mapping", "memory", "fsspec", "zarr-python"])
+def test_threads_that_append_to_one_dataset(tmp_path: Path, kind: str) -> None:
     """Each is refused while another one appends; whoever tries again loses nothing, and overwrites nothing."""
-    store = tmp_path / "a.zarr"
+    store = place(kind, tmp_path)
     xz.to_zarr(series(0, 1), store, encoding={"a": {"chunks": (4, 2)}, "t": {"chunks": (3,)}})
 
     def append(first: int) -> None:
@@ -160,6 +168,57 @@ def test_threads_that_append_to_one_dataset(tmp_path: Path) -> None:
         list(pool.map(append, range(1, 25, 6)))
     found = opened(store).sortby("t")
     xr.testing.assert_identical(found.drop_encoding(), series(0, 25))
+
+
+@pytest.mark.parametrize("kind", ["path", "memory"])
+def test_an_append_to_what_has_grown_since_it_was_looked_at(tmp_path: Path, kind: str) -> None:
+    """It is refused before it stores anything, and what the other one stored stays."""
+    inner = xz.stores.open_store(place(kind, tmp_path), mode="a")
+    xz.to_zarr(series(0, 2), inner, encoding={"a": {"chunks": (4, 2)}}, consolidated=False)
+    compares_x = InterruptedStore(
+        inner, lambda operation, key: key == "x/c/0", lambda: xz.to_zarr(series(2, 4), inner, append_dim="t")
+    )
+    with pytest.raises(RegionError, match="changed"):
+        xz.to_zarr(series(2, 4) * 0, compares_x, append_dim="t")
+    assert compares_x.done
+    xr.testing.assert_identical(opened(inner).drop_encoding(), series(0, 4))
+    xz.to_zarr(series(4, 6), inner, append_dim="t")
+    xr.testing.assert_identical(opened(inner).drop_encoding(), series(0, 6))
+
+
+@pytest.mark.parametrize("kind", ["path", "memory"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_arrays_of_a_dataset_do_not_change_alone(tmp_path: Path, kind: str, fails: bool) -> None:
+    """While they grow together each of them refuses to grow or shrink; afterwards it does not."""
+    store = xz.stores.open_store(place(kind, tmp_path), mode="a")
+    xz.to_zarr(series(0, 2), store)
+    array = xz.open_array(store, "a", mode="r+")
+    refused: list[bool] = []
+
+    def compute(block: Any) -> Any:
+        for change in (lambda: array.append([[1.0, 2.0]]), lambda: array.resize((1, 2)), lambda: array.resize((9, 2))):
+            with pytest.raises(RegionError, match="under way"):
+                change()
+            refused.append(True)
+        if fails:
+            raise ValueError("cannot be computed")
+        return block
+
+    new = series(2, 4)
+    new["a"] = (
+        new.a.dims,
+        da.from_array(new.a.values, chunks=-1).map_blocks(compute, dtype="f8", meta=np.empty((0, 0))),
+    )
+    if fails:
+        with pytest.raises(ValueError, match="cannot be computed"):
+            xz.to_zarr(new, store, append_dim="t")
+    else:
+        xz.to_zarr(new, store, append_dim="t")
+    assert len(refused) == 3
+    xr.testing.assert_identical(opened(store).drop_encoding(), series(0, 2 if fails else 4))
+    array = xz.open_array(store, "a", mode="r+")
+    array.append([[1.0, 2.0]])
+    assert array.shape == (3 if fails else 5, 2)
 
 
 @pytest.mark.parametrize("kind", ["mapping", "memory://", "zip", "path"])

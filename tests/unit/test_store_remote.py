@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import xzarr_backend as xz
 from tests.http_server import serve
 from xzarr_backend.errors import ReadOnlyError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, MemoryStore, Request, open_store
@@ -264,3 +267,45 @@ def test_memory_stores_pickle_within_a_process_as_themselves() -> None:
     del same, store
     copy = pickle.loads(frozen)
     assert copy.get("k") == b"2"
+
+
+# --- locks of threads ------------------------------------------------------------------------------------------------
+
+
+def _stores() -> dict[str, FsspecStore]:
+    """Return stores made from new filesystems, of which some reach the same object ``k``."""
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    memory = MemoryFileSystem()
+    return {
+        "root": FsspecStore(memory, "/locks/a"),
+        "folder": FsspecStore(DirFileSystem("/locks", memory), "a"),
+        "other folder": FsspecStore(DirFileSystem("/locks/b", memory), "a"),
+        "other options": FsspecStore(MemoryFileSystem(asynchronous=True), "/locks/a"),
+    }
+
+
+def test_threads_know_the_same_object_by_one_name() -> None:
+    """A filesystem that each thread makes for itself is the same place, one with other options is another."""
+    with ThreadPoolExecutor(1) as pool:
+        others = pool.submit(_stores).result()
+    stores = _stores()
+    assert stores["root"].fs is not others["root"].fs
+    names = {kind: store.name_of("k") for kind, store in stores.items()}
+    assert names == {kind: store.name_of("k") for kind, store in others.items()}
+    assert names["root"] == names["folder"] and len(set(names.values())) == 3
+    assert stores["root"] == others["root"] and stores["root"] != stores["other options"]
+
+
+def test_threads_write_parts_of_one_chunk_through_stores_of_their_own() -> None:
+    """Each of them opens the URL itself, and no element is lost."""
+    url = f"memory://locks-{uuid.uuid4().hex}.zarr"
+    xz.create_array(url, shape=(64,), chunks=(64,), dtype="i4")
+
+    def write(at: int) -> None:
+        xz.open_array(url, mode="r+")[at] = at + 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(64)))
+    np.testing.assert_array_equal(xz.open_array(url)[...], np.arange(1, 65))

@@ -269,30 +269,43 @@ class ObjectLock(AbstractContextManager["ObjectLock"]):
             folder.__exit__()
 
 
-class _ThreadLock(AbstractContextManager["_ThreadLock"]):
+class ThreadLock(AbstractContextManager["ThreadLock"]):
     """A lock that a weak table may hold."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    def __enter__(self) -> _ThreadLock:
+    def __enter__(self) -> ThreadLock:
         self._lock.acquire()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
 
+    def take(self) -> bool:
+        """Take the lock where nobody holds it, and return whether that was so; `release` it afterwards."""
+        return self._lock.acquire(blocking=False)
 
-_thread_locks: WeakValueDictionary[tuple[Hashable, str], _ThreadLock] = WeakValueDictionary()
+    def release(self) -> None:
+        """Let others have it."""
+        self._lock.release()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether anybody holds it now."""
+        return self._lock.locked()
+
+
+_thread_locks: WeakValueDictionary[tuple[Hashable, str], ThreadLock] = WeakValueDictionary()
 _guard = threading.Lock()
 
 
-def thread_lock(place: Hashable, key: str) -> _ThreadLock:
+def thread_lock(place: Hashable, key: str) -> ThreadLock:
     """Return the one lock of this process for the object ``key`` at ``place``."""
     with _guard:
         lock = _thread_locks.get((place, key))
         if lock is None:
-            lock = _thread_locks[place, key] = _ThreadLock()
+            lock = _thread_locks[place, key] = ThreadLock()
         return lock
 
 

@@ -7,8 +7,10 @@ only what the filesystem says is not there counts as missing, and no other error
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Hashable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -42,12 +44,19 @@ class FsspecStore(Store):
 
     @property
     def identity(self) -> Hashable:
-        """The filesystem's own token, which stands for its options, and the place in it."""
-        return self.fs._fs_token, self.root + self._tail
+        """What stands for the filesystem with its options, and the place in it."""
+        return self._token, self.root + self._tail
 
     def name_of(self, key: str) -> tuple[Hashable, str]:
-        """The filesystem's own token and the path in it, however much of it is the store's root."""
-        return self.fs._fs_token, self._path(key)
+        """The filesystem and the path in it, however much of that is the store's root."""
+        fs, path = self.fs, self._path(key)
+        while "dir" in _protocols(fs):
+            fs, path = fs.fs, fs._join(path)
+        return self._token if fs is self.fs else _token_of(fs), path
+
+    @cached_property
+    def _token(self) -> str:
+        return _token_of(self.fs)  # once: references may be options of many megabytes
 
     @property
     def fs(self) -> Any:
@@ -233,6 +242,23 @@ _SAFE = "/!$&'()*+,;=:@~"
 def _is_async(fs: Any) -> bool:
     # a folder of another filesystem says yes whatever that other one is
     return bool(fs.async_impl) and ("dir" not in _protocols(fs) or _is_async(fs.fs))
+
+
+def _token_of(fs: Any) -> str:
+    """Return what is equal for filesystems that were made alike, by whichever thread or process.
+
+    fsspec's own token names the thread too: of all filesystems until 2025, of those that are not asynchronous since.
+    """
+    return hashlib.blake2b(_made(fs).encode(), digest_size=16).hexdigest()
+
+
+def _made(value: Any) -> str:
+    """Return how a filesystem was made, or an option of one is written."""
+    options = getattr(value, "storage_options", None)
+    if options is None:
+        return repr(value)
+    given = [*map(_made, value.storage_args), *(f"{name}={_made(options[name])}" for name in sorted(options))]
+    return f"{type(value).__module__}.{type(value).__qualname__}({', '.join(given)})"
 
 
 def _is_http(root: str) -> bool:

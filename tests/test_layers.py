@@ -86,7 +86,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "opening": "options group array nodes",
         "journal": "pending",
         "appending": "options array changing nodes pending journal",
-        "transactions": "options appending nodes pending journal",
+        "transactions": "options array changing appending nodes pending journal",
     },
     # the adapters: all that is named nowhere above. They may use each other, as long as there is no cycle
     {},

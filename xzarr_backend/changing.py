@@ -122,8 +122,11 @@ def resize(array: Array, shape: int | Sequence[int]) -> None:
         compile_layout(new, array.path, array.options.allow_codecs)
         shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
         before = array.described(old) if shrinks else None
+        if before is not None and array.store.transactional:
+            _check_group(array)
+            clear_beyond(before, shape)
         store_shape(array, new, check=lambda stored: _check_group(array))
-        if before is not None:
+        if before is not None and not array.store.transactional:
             clear_beyond(before, shape)
 
 
@@ -160,24 +163,31 @@ def _append(array: Array, values: Any, axis: int, *, held: bool) -> ArraySpec:
     old = array.shape
     axis = _checked_axis(array, values, axis)
     shape = (*old[:axis], old[axis] + values.shape[axis], *old[axis + 1 :])
-    grown = array.described(resized_spec(array.spec, shape))
+    before, grown = array.spec, array.described(resized_spec(array.spec, shape))
+    grow = partial(store_shape, array, in_parents=False, held=held)
     _check_group(array)
     same = partial(_check_shape, array, old)
     same(_stored_document(array))
     try:
+        if array.store.transactional:
+            grow(grown.spec, check=same)
         grown[(slice(None),) * axis + (slice(old[axis], None),)] = values
-        store_shape(array, grown.spec, in_parents=False, check=same, held=held)
+        if not array.store.transactional:
+            grow(grown.spec, check=same)
     except BaseException:
-        _undo(grown, old)
+        _undo(grown, before, grow)
         raise
     return grown.spec
 
 
-def _undo(grown: Array, shape: tuple[int, ...]) -> None:
+def _undo(grown: Array, before: ArraySpec, store_shape: Callable[[ArraySpec], None]) -> None:
     """Remove what a failed append stored, unless the array has grown, by this or another writer."""
     try:
-        if _stored_document(grown).get("shape") == list(shape):
-            clear_beyond(grown, shape)
+        if grown.store.transactional:
+            clear_beyond(grown, before.shape)
+            store_shape(before)
+        elif _stored_document(grown).get("shape") == list(before.shape):
+            clear_beyond(grown, before.shape)
     except Exception:
         pass  # the first failure is the one to report, and what is left lies behind the end
 

@@ -193,38 +193,51 @@ class Append:
 class AppendInMemory:
     """The same for a store that only this process has: a lock takes the place of the note, and costs no request."""
 
-    def __init__(self, turn: ThreadLock, grown: Sequence[tuple[Array, ArraySpec]]) -> None:
-        self.turn, self.grown = turn, grown
+    def __init__(self, store: Store, turn: ThreadLock, grown: Sequence[tuple[Array, ArraySpec]]) -> None:
+        self.store, self.turn = store, turn
+        self.grown = [(array, array.spec, spec) for array, spec in grown]
 
     @classmethod
     def begin(cls, store: Store, group_path: str, grown: Sequence[tuple[Array, ArraySpec]]) -> AppendInMemory:
         """Begin to let the arrays grow to what their new specs say. Raise `RegionError` as `Append.begin` does."""
-        turn = turn_of(store, group_path)
-        if not turn.take():
+        append = cls(store, turn_of(store, group_path), grown)
+        if not append.turn.take():
             raise _under_way(store, group_path)
         try:
             for array, _ in grown:
                 check_unchanged(array)
         except BaseException:
-            turn.release()
+            append.turn.release()
             raise
-        return cls(turn, grown)
+        if store.transactional:
+            try:
+                append._grow()
+            except BaseException:
+                append.rollback()
+                raise
+        return append
 
     def commit(self) -> None:
         """Store the new shapes."""
         try:
-            for array, spec in self.grown:
-                store_shape(array, spec, in_parents=False)
+            if not self.store.transactional:
+                self._grow()
         finally:
             self.turn.release()
 
     def rollback(self) -> None:
         """Remove what was stored beyond the old shapes."""
         try:
-            for array, spec in self.grown:
-                clear_beyond(Array(array.store, array.path, spec, array.options), array.shape)
+            for array, old, spec in self.grown:
+                clear_beyond(Array(array.store, array.path, spec, array.options), old.shape)
+                if self.store.transactional:
+                    store_shape(array, old, in_parents=False)
         finally:
             self.turn.release()
+
+    def _grow(self) -> None:
+        for array, _, spec in self.grown:
+            store_shape(array, spec, in_parents=False)
 
 
 def _noted(store: Store, path: str, old: Shapes, new: Shapes) -> Record:

@@ -194,9 +194,10 @@ def _add(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     growth = Growth(opened, call, plans, created, fresh)
     if not call.compute:
         _create(opened, call.path, plans, call.profile)
-        if not growth.grows:
-            growth.finish()
-        return _store(opened, call.path, plans, call, growth if growth.grows else None)
+        if growth.grows and not opened.transactional:
+            return _store(opened, call.path, plans, call, growth)
+        growth()
+        return _store(opened, call.path, plans, call)
     with growth:
         _create(opened, call.path, plans, call.profile)
         return _store(opened, call.path, plans, call)

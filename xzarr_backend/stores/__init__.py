@@ -110,13 +110,18 @@ def _adapt(store: Any, read_only: bool) -> Store:
         return open_mapper(store, read_only)
     if isinstance(store, Mapping):
         return MappingStore(store, read_only=read_only)
+    if type(store).__module__.partition(".")[0] == "icechunk":
+        from .icechunk import IcechunkStore
+
+        return IcechunkStore(store, read_only=read_only)
     from .foreign import adapt
 
     found = adapt(store, read_only)
     if found is None:
         raise XzarrError(
             f"a {type(store).__module__}.{type(store).__qualname__} is not a store",
-            hint="pass a path, a URL, a mapping of keys to bytes, or a store of this package, zarr-python or obstore",
+            hint="pass a path, a URL, a mapping of keys to bytes, or a store of this package, zarr-python, icechunk or "
+            "obstore",
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Stores of other packages, known by what they can do: zarr-python and icechunk (asynchronous), obstore.
+"""Stores of other packages, known by what they can do: those of zarr-python (asynchronous), and obstore's.
 
 Imports errors, base, concurrency and fsspec (ours); the packages themselves are imported when one of their stores is
 used. Invariant: a store that is handed over keeps its own rules (read-only, no listing, no consolidated metadata).
@@ -88,7 +88,7 @@ class AsyncStore(Store):
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store the object unless there is one; whether that is one step is for the inner store to say."""
         self.check_writable()
-        if on_loop(self.inner.exists(key)):
+        if on_loop(self._exists(key)):
             return False
         on_loop(self.inner.set_if_not_exists(key, self._zarr.buffer(value)))
         stored = self.get(key)  # it does not say who came first
@@ -98,7 +98,7 @@ class AsyncStore(Store):
         """Delete the object."""
         self.check_writable()
         try:
-            if on_loop(self.inner.exists(key)):  # a key that names a folder would take the folder along
+            if on_loop(self._exists(key)):  # a key that names a folder would take the folder along
                 on_loop(self.inner.delete(key))
         except _MISSING:
             pass
@@ -108,7 +108,7 @@ class AsyncStore(Store):
         self.check_writable()
         for key, _ in list(self.walk(prefix)):
             self.delete(key)
-        if prefix and hasattr(self.inner, "delete_dir") and not on_loop(self.inner.exists(prefix[:-1])):
+        if prefix and hasattr(self.inner, "delete_dir") and not on_loop(self._exists(prefix[:-1])):
             on_loop(self.inner.delete_dir(prefix[:-1]))  # folders that are empty now
 
     def list_dir(self, prefix: str) -> list[str]:
@@ -119,7 +119,7 @@ class AsyncStore(Store):
     def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """Yield every key below ``prefix``; the sizes are not known."""
         self._check_listing()
-        for key in on_loop(_collected(self.inner.list_prefix(prefix))):
+        for key in on_loop(collected(self.inner.list_prefix(prefix))):
             if key.startswith(prefix):
                 yield key, None
 
@@ -135,16 +135,19 @@ class AsyncStore(Store):
             raise UnsupportedError("this store cannot be listed", where=self.url)
 
     async def _names(self, prefix: str) -> list[str]:
-        names = {name.strip("/") for name in await _collected(self.inner.list_dir(prefix[:-1]))} - {""}
+        names = {name.strip("/") for name in await collected(self.inner.list_dir(prefix[:-1]))} - {""}
         requests = [Request(name) for name in sorted(names)]
 
         async def marked(request: Request) -> str:
-            return request.key if await self.inner.exists(prefix + request.key) else request.key + "/"
+            return request.key if await self._exists(prefix + request.key) else request.key + "/"
 
         return sorted(await in_windows(marked, requests))
 
+    async def _exists(self, key: str) -> bool:
+        return bool(await self.inner.exists(key))
+
     async def _size(self, key: str) -> int | None:
-        if not await self.inner.exists(key):
+        if not await self._exists(key):
             return None  # getsize() answers for folders too
         return int(await self.inner.getsize(key))
 
@@ -153,7 +156,7 @@ class AsyncStore(Store):
 
     async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
         if wanted is not None and wanted.length == 0:
-            return b"" if await self.inner.exists(key) else None
+            return b"" if await self._exists(key) else None
         try:
             found = await self.inner.get(key, self._zarr.prototype, self._zarr.byte_range(wanted))
         except _MISSING:
@@ -203,7 +206,7 @@ def _bytes_of(found: Any) -> Buffer:
     return None if found is None else view_of(found.as_numpy_array())
 
 
-async def _collected(names: Any) -> list[str]:
+async def collected(names: Any) -> list[str]:
     return [name async for name in names]
 
 

@@ -1,0 +1,116 @@
+"""Sessions of icechunk: Zarr v3 nodes with their chunks, and nothing else.
+
+Imports errors, base, concurrency and foreign; icechunk itself is never imported. Invariant: a key that a session cannot
+hold is missing, and is not asked for, as its error for one cannot be told from others. Chunks of an array that is not
+there are an error: an in-memory repository that was pickled holds nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from ..errors import UnsupportedError
+from .base import Buffer, ByteRange
+from .concurrency import on_loop
+from .foreign import AsyncStore, collected
+
+_DOCUMENT = re.compile(r"(?:(.*)/)?zarr\.json")
+_CHUNK = re.compile(r"(?:(.*)/)?c(?:/\d+)*")  # of the array that the group names
+
+
+class IcechunkStore(AsyncStore):
+    """The store of a session. What is written becomes a snapshot when whoever has the session commits it."""
+
+    transactional = True
+
+    def __init__(self, inner: Any, *, read_only: bool = False) -> None:
+        super().__init__(inner, read_only=read_only)
+        session = inner.session
+        self.shared_between_processes = bool(session.read_only)  # what others write has to be merged by its owner
+        snapshot = session.snapshot_id
+        self.url = f"icechunk:{snapshot if session.read_only else f'{session.branch}, from {snapshot}'}"
+        self._token = snapshot if session.read_only else uuid.uuid4().hex
+
+    @property
+    def identity(self) -> Hashable:
+        """The snapshot; of a session that changes, something of its own for every store."""
+        return self._token
+
+    def name_of(self, key: str) -> tuple[Hashable, str]:
+        """The session itself, of which each ``session.store`` is another handle."""
+        return self, key
+
+    def __hash__(self) -> int:
+        return hash(type(self).__qualname__)  # those of one session are equal, and have nothing else in common
+
+    def set(self, key: str, value: Buffer) -> None:
+        """Store a document or a chunk; raise `UnsupportedError` for anything else."""
+        self._check_key(key)
+        super().set(key, value)
+
+    def set_if_absent(self, key: str, value: Buffer) -> bool:
+        """Store a document or a chunk unless there is one."""
+        self._check_key(key)
+        return super().set_if_absent(key, value)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete the node with all that it holds, or a part of its chunks."""
+        self.check_writable()
+        on_loop(self.inner.delete_dir(prefix[:-1]))
+
+    def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
+        """Yield every key below ``prefix``; the sizes are not known."""
+        place = prefix[:-1]
+        within = _CHUNK.fullmatch(place)
+        if place and on_loop(self._kind(place)) is None:
+            place = (within[1] or "") if within else place
+            if not within or on_loop(self._kind(place)) != "array":
+                return
+        for key in on_loop(collected(self.inner.list_prefix(place))):
+            if key.startswith(prefix):
+                yield key, None
+
+    async def _names(self, prefix: str) -> list[str]:
+        names = {name.strip("/") for name in await collected(self.inner.list_dir(prefix[:-1]))}
+        chunks = "zarr.json" not in names or await self._kind(prefix[:-1]) == "array"
+        found = []
+        for name in sorted(names):  # members of groups are never objects, not even one that is named as a chunk
+            is_object = name == "zarr.json" or (chunks and await self._exists(prefix + name))
+            found.append(name if is_object else f"{name}/")
+        return found
+
+    async def _exists(self, key: str) -> bool:
+        if not _may_hold(key):
+            return False
+        try:
+            return await super()._exists(key)
+        except Exception:
+            within = _CHUNK.fullmatch(key)
+            if within is None or await self._kind(within[1] or "") == "array":
+                raise
+            return False  # a chunk of what is no array
+
+    async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
+        return await super()._fetch_once(key, wanted) if _may_hold(key) else None
+
+    async def _kind(self, path: str) -> Any:
+        """Return the type of a node, None where there is none."""
+        found = await super()._fetch_once(f"{path}/zarr.json" if path else "zarr.json", None)
+        return None if found is None else json.loads(bytes(found)).get("node_type")
+
+    def _check_key(self, key: str) -> None:
+        self.check_writable()
+        if not _may_hold(key):
+            raise UnsupportedError(
+                f"icechunk cannot keep {key!r}: it holds nodes of Zarr v3, with chunks under keys such as 'c/0/1'",
+                where=self.url,
+                hint='write with zarr_format=3 and the chunk keys "default" with "/"; it resumes nothing',
+            )
+
+
+def _may_hold(key: str) -> bool:
+    return bool(_DOCUMENT.fullmatch(key) or _CHUNK.fullmatch(key))

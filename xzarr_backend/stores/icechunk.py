@@ -1,8 +1,8 @@
 """Sessions of icechunk: Zarr v3 nodes with their chunks, and nothing else.
 
 Imports errors, base, concurrency and foreign; icechunk itself is never imported. Invariant: a key that a session cannot
-hold is missing, and is not asked for, as its error for one cannot be told from others. Chunks of an array that is not
-there are an error: an in-memory repository that was pickled holds nothing.
+hold is missing, and is not asked for, as its error for one cannot be told from others. A chunk of an array that is not
+there is an error, not the fill value: a repository in memory that was pickled holds nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from ..errors import UnsupportedError
+from ..errors import NodeNotFoundError, UnsupportedError
 from .base import Buffer, ByteRange
 from .concurrency import on_loop
 from .foreign import AsyncStore, collected
@@ -33,6 +33,7 @@ class IcechunkStore(AsyncStore):
         self.shared_between_processes = bool(session.read_only)  # what others write has to be merged by its owner
         snapshot = session.snapshot_id
         self.url = f"icechunk:{snapshot if session.read_only else f'{session.branch}, from {snapshot}'}"
+        self._arrays: set[str] = set()  # paths of arrays that were there when they were asked for first
         self._token = snapshot if session.read_only else uuid.uuid4().hex
 
     @property
@@ -60,6 +61,7 @@ class IcechunkStore(AsyncStore):
     def delete_prefix(self, prefix: str) -> None:
         """Delete the node with all that it holds, or a part of its chunks."""
         self.check_writable()
+        self._arrays.clear()
         on_loop(self.inner.delete_dir(prefix[:-1]))
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
@@ -84,18 +86,29 @@ class IcechunkStore(AsyncStore):
         return found
 
     async def _exists(self, key: str) -> bool:
-        if not _may_hold(key):
-            return False
-        try:
+        if _DOCUMENT.fullmatch(key):
             return await super()._exists(key)
-        except Exception:
-            within = _CHUNK.fullmatch(key)
-            if within is None or await self._kind(within[1] or "") == "array":
-                raise
-            return False  # a chunk of what is no array
+        return await self._is_chunk(key) and await super()._exists(key)
 
     async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
-        return await super()._fetch_once(key, wanted) if _may_hold(key) else None
+        if _DOCUMENT.fullmatch(key):
+            return await super()._fetch_once(key, wanted)
+        if await self._is_chunk(key):
+            return await super()._fetch_once(key, wanted)
+        if _CHUNK.fullmatch(key):
+            raise NodeNotFoundError(f"there is no array that {key!r} could be a chunk of", where=self.url)
+        return None
+
+    async def _is_chunk(self, key: str) -> bool:
+        """Return whether the key is one of a chunk, stored or not, of an array that is there."""
+        within = _CHUNK.fullmatch(key)
+        path = within and (within[1] or "")
+        if path is None or path in self._arrays:
+            return path is not None
+        if await self._kind(path) != "array":
+            return False
+        self._arrays.add(path)
+        return True
 
     async def _kind(self, path: str) -> Any:
         """Return the type of a node, None where there is none."""

@@ -35,6 +35,9 @@ class Flaky:
     def unstrip_protocol(self, path: str) -> str:
         return f"flaky://{path}"
 
+    def invalidate_cache(self, path: str | None = None) -> None:
+        pass
+
     def cat_file(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
         self.calls += 1
         if self.left:

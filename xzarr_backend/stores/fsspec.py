@@ -1,13 +1,12 @@
 """Objects of any fsspec filesystem: S3, HTTP, memory, references, chains of them.
 
-Imports errors, base, concurrency and local (for mappers over folders); fsspec is imported at the first call. Invariant:
-only what the filesystem says is not there counts as missing, and no other error is swallowed.
+Imports errors, base, concurrency, filesystems and local (for mappers over folders); fsspec is imported at the first
+call. Invariant: only what the filesystem says now is not there counts as missing, and no other error is swallowed.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
@@ -17,11 +16,21 @@ from urllib.parse import quote
 from ..errors import UnsupportedError
 from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, slice_buffer, split_answers, view_of
 from .concurrency import in_windows, is_transient, on_loop, retried, retried_async
+from .filesystems import (
+    MISSING,
+    in_one_request,
+    inmost,
+    is_async,
+    is_memory,
+    missing,
+    named,
+    protocols,
+    renewed,
+    token_of,
+)
 
 GAP = 1 << 16  # bytes: fetching them costs less than another request
 LARGEST_READ = 1 << 24  # bytes that neighbouring ranges may grow to
-
-_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class FsspecStore(Store):
@@ -29,15 +38,15 @@ class FsspecStore(Store):
 
     def __init__(self, fs: Any, root: str, *, read_only: bool = False, chain: str = "") -> None:
         if getattr(fs, "asynchronous", False):
-            fs = _renewed(fs)  # it belongs to a loop of its maker
+            fs = renewed(fs)  # it belongs to a loop of its maker
         self.read_only = read_only
         self.root, mark, query = root.rstrip("/").partition("?") if _is_http(root) else (root.rstrip("/"), "", "")
         self._tail = mark + query
-        self.concurrent = _is_async(fs)
-        self.shared_between_processes = not _is_memory(fs)
+        self.concurrent = is_async(fs)
+        self.shared_between_processes = not is_memory(fs)
         self._fs, self._process = fs, os.getpid()
         self._chain = public_url(chain)  # the filesystem knows its own link of the chain only
-        self.url = self._chain or public_url(_named(fs, self.root))
+        self.url = self._chain or public_url(named(fs, self.root))
 
     def __reduce__(self) -> Any:
         return _reopen, (self.fs, self.root + self._tail, self.read_only, self._chain)
@@ -49,20 +58,22 @@ class FsspecStore(Store):
 
     def name_of(self, key: str) -> tuple[Hashable, str]:
         """The filesystem and the path in it, however much of that is the store's root."""
-        fs, path = self.fs, self._path(key)
-        while "dir" in _protocols(fs):
-            fs, path = fs.fs, fs._join(path)
-        return self._token if fs is self.fs else _token_of(fs), path
+        fs, path = inmost(self.fs, self._path(key))
+        return self._token if fs is self.fs else token_of(fs), path
 
     @cached_property
     def _token(self) -> str:
-        return _token_of(self.fs)  # once: references may be options of many megabytes
+        return token_of(self.fs)  # once: references may be options of many megabytes
+
+    @cached_property
+    def _in_one_request(self) -> dict[str, int]:
+        return in_one_request(self.fs)
 
     @property
     def fs(self) -> Any:
         """The filesystem; after a fork a new one, because sessions and loops do not live on in the child."""
         if self._process != os.getpid():
-            self._fs, self._process = _renewed(self._fs), os.getpid()
+            self._fs, self._process = renewed(self._fs), os.getpid()
         return self._fs
 
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
@@ -89,12 +100,19 @@ class FsspecStore(Store):
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store the object unless there is one; in one step where the filesystem can create exclusively."""
         self.check_writable()
-        if self.fs.exists(self._path(key)):
+        path = self._path(key)
+        self._forget(path)
+        if self.fs.exists(path):
             return False
         try:
             self._pipe(key, value, {"mode": "create"})
         except FileExistsError:
             return False
+        except OSError:  # so says s3fs; it may be ours, of a first try whose answer was lost
+            stored = self.get(key)
+            if stored is None:
+                raise
+            return view_of(stored) == view_of(value)
         return True
 
     def delete(self, key: str) -> None:
@@ -103,7 +121,7 @@ class FsspecStore(Store):
         path = self._path(key)
         try:
             self.fs.rm_file(path)
-        except _MISSING:
+        except MISSING:
             pass
         except NotImplementedError as error:
             self._refuse("delete", error)
@@ -112,11 +130,11 @@ class FsspecStore(Store):
         """Delete all objects below ``prefix``."""
         self.check_writable()
         path = self._folder(prefix)
-        self.fs.invalidate_cache(path)
+        self.fs.invalidate_cache()  # what lies in folders below too
         try:
             if self.fs.isdir(path):
                 self.fs.rm(path, recursive=True)
-        except _MISSING:
+        except MISSING:
             pass
         except NotImplementedError as error:
             self._refuse("delete", error)
@@ -126,7 +144,7 @@ class FsspecStore(Store):
         path = self._listable(prefix)
         try:
             found = self.fs.ls(path, detail=True)
-        except _MISSING:
+        except MISSING:
             return []
         names = set()
         for info in found:
@@ -138,9 +156,10 @@ class FsspecStore(Store):
     def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """Yield key and size of every object below ``prefix``; plain HTTP raises `UnsupportedError`."""
         path = self._listable(prefix)
+        self.fs.invalidate_cache()  # what lies in folders below too
         try:
             found = self.fs.find(path, detail=True)
-        except _MISSING:
+        except MISSING:
             return
         start = len(path.strip("/"))
         for name, info in found.items():
@@ -150,9 +169,11 @@ class FsspecStore(Store):
 
     def size(self, key: str) -> int | None:
         """Return the object's size in bytes."""
+        path = self._path(key)
+        self._forget(path)
         try:
-            info = retried(lambda: self.fs.info(self._path(key)))
-        except _MISSING:
+            info = retried(lambda: self.fs.info(path))
+        except MISSING:
             return None
         if info.get("type") == "directory":
             return None
@@ -177,8 +198,13 @@ class FsspecStore(Store):
                 hint="open arrays by their path, or let the writer consolidate the metadata",
             )
         path = self._folder(prefix)
-        self.fs.invalidate_cache(path)  # others may have written since
+        self._forget(path)
         return path
+
+    def _forget(self, path: str) -> None:
+        """Let the filesystem ask anew what lies at ``path``: others may have written since it was listed."""
+        for place in (path, path.rpartition("/")[0]):
+            self.fs.invalidate_cache(place)
 
     def _pipe(self, key: str, value: Buffer, options: dict[str, Any]) -> None:
         path, data = self._path(key), value if type(value) is bytes else bytes(view_of(value))
@@ -195,7 +221,7 @@ class FsspecStore(Store):
             raise
 
     def _refuse(self, verb: str, error: Exception) -> NoReturn:
-        kind = "/".join(_protocols(self.fs))
+        kind = "/".join(protocols(self.fs))
         raise UnsupportedError(f"the filesystem {kind} cannot {verb}", where=self.url) from error
 
     async def _fetch(self, fs: Any, request: Request) -> Buffer | None:
@@ -206,17 +232,19 @@ class FsspecStore(Store):
         wanted = request.byte_range
         try:
             if wanted is None:
-                return await fs._cat_file(path)
+                return await fs._cat_file(path, **self._in_one_request)
             if wanted.length == 0:
+                self._forget(path)
                 return b"" if await fs._exists(path) else None
-            if "http" in _protocols(fs):
+            if "http" in protocols(fs):
                 return await _http_range(fs, path, wanted)
             try:
                 return _cut(await fs._cat_file(path, **_limits(wanted)), wanted)
             except Exception as error:
+                self._forget(path)
                 again = _instead(wanted, error, None if _is_final(error) else (await fs._info(path))["size"])
             return _cut(await fs._cat_file(path, **_limits(again)), again) if again.length else b""
-        except _missing(fs):
+        except missing(fs):
             return None
 
     def _fetch_now(self, fs: Any, request: Request) -> Buffer | None:
@@ -226,65 +254,23 @@ class FsspecStore(Store):
             if wanted is None:
                 return fs.cat_file(path)
             if wanted.length == 0:
+                self._forget(path)
                 return b"" if fs.exists(path) else None
             try:
                 return _cut(fs.cat_file(path, **_limits(wanted)), wanted)
             except Exception as error:
+                self._forget(path)
                 again = _instead(wanted, error, None if _is_final(error) else fs.info(path)["size"])
             return _cut(fs.cat_file(path, **_limits(again)), again) if again.length else b""
-        except _missing(fs):
+        except missing(fs):
             return None
 
 
 _SAFE = "/!$&'()*+,;=:@~"
 
 
-def _is_async(fs: Any) -> bool:
-    # a folder of another filesystem says yes whatever that other one is
-    return bool(fs.async_impl) and ("dir" not in _protocols(fs) or _is_async(fs.fs))
-
-
-def _token_of(fs: Any) -> str:
-    """Return what is equal for filesystems that were made alike, by whichever thread or process.
-
-    fsspec's own token names the thread too: of all filesystems until 2025, of those that are not asynchronous since.
-    """
-    return hashlib.blake2b(_made(fs).encode(), digest_size=16).hexdigest()
-
-
-def _made(value: Any) -> str:
-    """Return how a filesystem was made, or an option of one is written."""
-    options = getattr(value, "storage_options", None)
-    if options is None:
-        return repr(value)
-    given = [*map(_made, value.storage_args), *(f"{name}={_made(options[name])}" for name in sorted(options))]
-    return f"{type(value).__module__}.{type(value).__qualname__}({', '.join(given)})"
-
-
 def _is_http(root: str) -> bool:
     return root.startswith(("http://", "https://"))
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def _is_memory(fs: Any) -> bool:
-    if "memory" in _protocols(fs):
-        return True
-    inner = getattr(fs, "fs", None) or getattr(fs, "sync_fs", None)
-    return hasattr(inner, "protocol") and _is_memory(inner)
-
-
-def _named(fs: Any, root: str) -> str:
-    try:
-        return str(fs.unstrip_protocol(root))
-    except Exception:  # wrappers that have no protocol of their own
-        return f"{_protocols(fs)[0]}://{root}"
-
-
-def _missing(fs: Any) -> tuple[type[Exception], ...]:
-    return (*_MISSING, KeyError) if "reference" in _protocols(fs) else _MISSING
 
 
 def _limits(wanted: ByteRange) -> dict[str, int | None]:
@@ -308,7 +294,7 @@ def is_behind(wanted: ByteRange, size: int) -> bool:
 
 
 def _is_final(error: Exception) -> bool:
-    return isinstance(error, _MISSING) or is_transient(error)
+    return isinstance(error, MISSING) or is_transient(error)
 
 
 def _instead(wanted: ByteRange, error: Exception, size: int | None) -> ByteRange:
@@ -346,18 +332,6 @@ async def _http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:
         return data if length is None else slice_buffer(data, ByteRange(0, length))
 
 
-def _renewed(value: Any) -> Any:
-    """Return a filesystem made anew with the same options, which may hold further filesystems."""
-    if isinstance(value, dict):
-        return {name: _renewed(item) for name, item in value.items()}
-    if not (hasattr(value, "storage_options") and hasattr(value, "storage_args")):
-        return value
-    options = {name: _renewed(item) for name, item in value.storage_options.items()}
-    for name in ("asynchronous", "loop"):
-        options.pop(name, None)
-    return type(value)(*map(_renewed, value.storage_args), **options)
-
-
 def _reopen(fs: Any, root: str, read_only: bool, chain: str) -> FsspecStore:
     return FsspecStore(fs, root, read_only=read_only, chain=chain)
 
@@ -384,7 +358,7 @@ def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
 
 def open_mapper(mapper: Any, read_only: bool) -> Store:
     """Open the place that an fsspec mapper (``fs``, ``root``) stands for."""
-    if "file" in _protocols(mapper.fs):
+    if "file" in protocols(mapper.fs):
         from .local import LocalStore
 
         return LocalStore(mapper.root, read_only=read_only)

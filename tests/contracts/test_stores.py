@@ -51,13 +51,16 @@ def _async_fs(folder: Path, mode: str) -> Store:
     return FsspecStore(inner, f"{folder}/async", read_only=mode == "r")
 
 
-def _zarr(name: str) -> Maker:
+def _zarr(make_inner: Callable[[Any, Path], Any]) -> Maker:
     def make(folder: Path, mode: str) -> Store:
-        storage = pytest.importorskip("zarr.storage")
-        arguments = (str(folder / "z"),) if name == "LocalStore" else (_dictionary(folder),)
-        return open_store(getattr(storage, name)(*arguments), mode=mode)
+        return open_store(make_inner(pytest.importorskip("zarr.storage"), folder), mode=mode)
 
     return make
+
+
+def _zarr_over_obstore(storage: Any, folder: Path) -> Any:
+    stores = pytest.importorskip("obstore.store")
+    return storage.ObjectStore(_kept.setdefault(str(folder), stores.MemoryStore()))
 
 
 def _obstore(name: str) -> Maker:
@@ -99,8 +102,10 @@ MAKERS: dict[str, Maker] = {
     "fsspec memory": _fsspec("memory"),
     "fsspec folder": _dirfs,
     "fsspec async": _async_fs,
-    "zarr MemoryStore": _zarr("MemoryStore"),
-    "zarr LocalStore": _zarr("LocalStore"),
+    "zarr MemoryStore": _zarr(lambda storage, folder: storage.MemoryStore(_dictionary(folder))),
+    "zarr LocalStore": _zarr(lambda storage, folder: storage.LocalStore(str(folder / "z"))),
+    "zarr LocalStore, wrapped": _zarr(lambda storage, folder: storage.WrapperStore(storage.LocalStore(folder / "z"))),
+    "zarr ObjectStore": _zarr(_zarr_over_obstore),
     "obstore MemoryStore": _obstore("MemoryStore"),
     "obstore LocalStore": _obstore("LocalStore"),
 }

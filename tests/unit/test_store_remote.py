@@ -260,6 +260,50 @@ def test_stores_of_zarr_over_fsspec_use_our_own_loop() -> None:
     store.delete_prefix("")
 
 
+def test_stores_of_zarr_are_the_places_that_they_stand_for(tmp_path: Path) -> None:
+    """A folder has our locks and our speed; read-only stays read-only. Others are used as they are."""
+    zarr = pytest.importorskip("zarr.storage")
+    from xzarr_backend.stores.foreign import AsyncStore
+    from xzarr_backend.stores.local import LocalStore
+
+    store = open_store(zarr.LocalStore(tmp_path / "a"), mode="a")
+    assert store == LocalStore(tmp_path / "a") and not store.read_only
+    assert open_store(zarr.LocalStore(tmp_path / "a", read_only=True), mode="a").read_only
+    assert type(open_store(zarr.LoggingStore(zarr.LocalStore(tmp_path / "a")))) is AsyncStore
+
+    class Own(zarr.LocalStore):  # type: ignore[misc, name-defined]
+        """Maybe with rules of its own."""
+
+    assert type(open_store(Own(tmp_path / "a"))) is AsyncStore
+
+
+def test_archives_of_zarr_are_opened(tmp_path: Path) -> None:
+    """zarr-python opens them at the first use, and fails before."""
+    zarr = pytest.importorskip("zarr.storage")
+    xz.create_array(tmp_path / "a.zip", "x", data=np.arange(3))
+    store = zarr.ZipStore(tmp_path / "a.zip", mode="r", read_only=True)
+    np.testing.assert_array_equal(xz.open_array(store, "x")[...], np.arange(3))
+    written = zarr.ZipStore(tmp_path / "b.zip", mode="w")
+    xz.create_array(written, "x", data=np.arange(3))
+    written.close()
+    np.testing.assert_array_equal(xz.open_array(tmp_path / "b.zip", "x")[...], np.arange(3))
+
+
+def test_stores_that_list_groups_only() -> None:
+    """VirtualiZarr's know neither whether a key is there nor what lies below an array."""
+    zarr = pytest.importorskip("zarr.storage")
+    inner = zarr.MemoryStore()
+    xz.create_array(inner, "g/x", data=np.arange(3), chunks=1)
+
+    class Virtual(zarr.MemoryStore):  # type: ignore[misc, name-defined]
+        async def exists(self, key: str) -> bool:
+            raise NotImplementedError
+
+    store = Virtual(inner._store_dict, read_only=True)
+    assert open_store(store).list_dir("g/") == ["x/", "zarr.json"]
+    np.testing.assert_array_equal(xz.open_group(store)["g"]["x"][...], np.arange(3))
+
+
 def test_memory_stores_pickle_within_a_process_as_themselves() -> None:
     """In one process an unpickled memory store is the same place; elsewhere it is a copy."""
     store = MemoryStore({"k": b"1"})

@@ -39,6 +39,11 @@ SCHEMES: dict[str, str] = {
     "file": "xzarr_backend.stores:open_path",
     "local": "xzarr_backend.stores:open_path",
 }
+# stores of other packages, by their name; all others that are asynchronous: foreign.py
+PACKAGES: dict[str, str] = {
+    "icechunk": "xzarr_backend.stores.icechunk:IcechunkStore",
+    "obstore": "xzarr_backend.stores.obstore:ObstoreStore",
+}
 FSSPEC = "xzarr_backend.stores.fsspec:open_url"
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
@@ -74,7 +79,8 @@ def _open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
     if found is None:
         return open_path(url, read_only, options)
     chained = "::" in url
-    return _load(FSSPEC if chained else SCHEMES.get(found[1].lower(), FSSPEC))(url, read_only, options)
+    opener: Opener = _load(FSSPEC if chained else SCHEMES.get(found[1].lower(), FSSPEC))
+    return opener(url, read_only, options)
 
 
 def open_path(url: str, read_only: bool, options: dict[str, Any]) -> Store:
@@ -110,26 +116,25 @@ def _adapt(store: Any, read_only: bool) -> Store:
         return open_mapper(store, read_only)
     if isinstance(store, Mapping):
         return MappingStore(store, read_only=read_only)
-    if type(store).__module__.partition(".")[0] == "icechunk":
-        from .icechunk import IcechunkStore
-
-        return IcechunkStore(store, read_only=read_only)
+    package = type(store).__module__.partition(".")[0]
+    if package in PACKAGES:
+        found: Store = _load(PACKAGES[package])(store, read_only=read_only)
+        return found
     from .foreign import adapt
 
-    found = adapt(store, read_only)
-    if found is None:
+    adapted = adapt(store, read_only)
+    if adapted is None:
         raise XzarrError(
             f"a {type(store).__module__}.{type(store).__qualname__} is not a store",
             hint="pass a path, a URL, a mapping of keys to bytes, or a store of this package, zarr-python, icechunk or "
             "obstore",
         )
-    return found
+    return adapted
 
 
-def _load(target: str) -> Opener:
+def _load(target: str) -> Any:
     module, _, attribute = target.partition(":")
-    found: Opener = getattr(import_module(module), attribute)
-    return found
+    return getattr(import_module(module), attribute)
 
 
 def _is_zip(path: str) -> bool:

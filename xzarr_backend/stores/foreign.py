@@ -1,16 +1,14 @@
-"""Stores of other packages, known by what they can do: those of zarr-python (asynchronous), and obstore's.
+"""Stores of zarr-python, and others that are asynchronous as they are.
 
-Imports errors, base, concurrency and fsspec (ours); the packages themselves are imported when one of their stores is
-used. Invariant: a store that is handed over keeps its own rules (read-only, no listing, no consolidated metadata).
+Imports errors, base, concurrency, and the stores that stand for the same places; zarr-python is imported when one of
+its stores is used. Invariant: a store that is handed over keeps its own rules (read-only, no listing, no consolidated
+metadata).
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import pickle
-import uuid
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import UnsupportedError
@@ -25,21 +23,29 @@ from .base import (
     split_answers,
     view_of,
 )
-from .concurrency import in_windows, on_loop, retried, retried_async
-from .fsspec import GAP, LARGEST_READ, FsspecStore, is_behind
+from .concurrency import in_windows, on_loop, retried_async
+from .fsspec import GAP, LARGEST_READ, FsspecStore
+from .local import LocalStore
+from .obstore import ObstoreStore
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
 
 
 def adapt(store: Any, read_only: bool) -> Store | None:
-    """Return a store of ours that works with a foreign ``store``, None when it is nothing that is known here."""
-    if type(store).__module__.partition(".")[0] == "obstore":
-        return ObstoreStore(store, read_only=read_only)
+    """Return a store of ours that works with a foreign ``store``, None when it is nothing that is known here.
+
+    Stores of zarr-python that only stand for another place are opened as that place: there it is faster, and has locks.
+    """
     if not _is_async(store):
         return None
-    if type(store).__name__ == "FsspecStore" and hasattr(store, "fs"):
-        # its sessions belong to another loop; the same place through our own is simpler, and faster
-        return FsspecStore(store.fs, store.path, read_only=read_only or store.read_only)
+    kind = type(store).__name__ if type(store).__module__.startswith("zarr.storage") else ""
+    read_only = read_only or bool(getattr(store, "read_only", False))
+    if kind == "FsspecStore":
+        return FsspecStore(store.fs, store.path, read_only=read_only)
+    if kind == "ObjectStore":
+        return ObstoreStore(store.store, read_only=read_only)
+    if kind == "LocalStore":
+        return LocalStore(store.root, read_only=read_only)
     return AsyncStore(store, read_only=read_only)
 
 
@@ -61,6 +67,8 @@ class AsyncStore(Store):
         self.shared_between_processes = "Memory" not in type(inner).__name__
         self.url = public_url(str(inner))
         self._zarr = _ZarrWords(self.url)
+        if not getattr(inner, "_is_open", True) and hasattr(inner, "_ensure_open"):
+            on_loop(inner._ensure_open())  # an archive cannot be read before
 
     def __reduce__(self) -> Any:
         return _reopen, (type(self), self.inner, self.read_only)
@@ -139,9 +147,15 @@ class AsyncStore(Store):
         requests = [Request(name) for name in sorted(names)]
 
         async def marked(request: Request) -> str:
-            return request.key if await self._exists(prefix + request.key) else request.key + "/"
+            return request.key if await self._is_object(prefix, request.key) else request.key + "/"
 
         return sorted(await in_windows(marked, requests))
+
+    async def _is_object(self, prefix: str, name: str) -> bool:
+        try:
+            return await self._exists(prefix + name)
+        except NotImplementedError:  # stores that give what is in other files (VirtualiZarr): they list groups only
+            return name == "zarr.json"
 
     async def _exists(self, key: str) -> bool:
         return bool(await self.inner.exists(key))
@@ -208,185 +222,6 @@ def _bytes_of(found: Any) -> Buffer:
 
 async def collected(names: Any) -> list[str]:
     return [name async for name in names]
-
-
-class ObstoreStore(Store):
-    """A store of obstore."""
-
-    def __init__(self, inner: Any, *, read_only: bool = False) -> None:
-        self.inner = inner
-        self.read_only = read_only
-        kind = type(inner).__name__
-        self.concurrent = kind not in ("MemoryStore", "LocalStore")
-        self.shared_between_processes = kind != "MemoryStore"
-        self.url = public_url(f"obstore:{inner!r}" if kind in ("MemoryStore", "LocalStore") else _place(inner))
-        self._token: str | None = None
-
-    def __reduce__(self) -> Any:
-        return _reopen, (type(self), self.inner, self.read_only)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ObstoreStore) and bool(self.inner is other.inner or self.inner == other.inner)
-
-    def __hash__(self) -> int:
-        return hash(self.url)
-
-    @property
-    def identity(self) -> Hashable:
-        """A digest of what the store is made of; one of its own where it lives in memory."""
-        if self._token is None:
-            try:
-                self._token = hashlib.blake2b(pickle.dumps(self.inner), digest_size=16).hexdigest()
-            except TypeError:
-                self._token = uuid.uuid4().hex
-        return self._token
-
-    def name_of(self, key: str) -> tuple[Hashable, str]:
-        """The store itself where it lives in memory."""
-        return self.identity if self.shared_between_processes else id(self.inner), key
-
-    def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
-        """Return the object or its range."""
-        return retried(lambda: self._fetch_now(key, byte_range))
-
-    def get_many(self, requests: Sequence[Request]) -> list[Buffer | None]:
-        """Return what `get` returns for all requests, concurrently; neighbouring ranges share one request."""
-        merged, pieces = merge_requests(requests, GAP, LARGEST_READ)
-        if not self.concurrent:
-            return split_answers([self.get(key, wanted) for key, wanted in merged], pieces)
-        return split_answers(on_loop(in_windows(self._fetch, merged)), pieces)
-
-    def set(self, key: str, value: Buffer) -> None:
-        """Store the object."""
-        import obstore
-
-        self.check_writable()
-        obstore.put(self.inner, key, bytes(view_of(value)))
-
-    def set_if_absent(self, key: str, value: Buffer) -> bool:
-        """Store the object unless there is one, in one step."""
-        import obstore
-
-        self.check_writable()
-        try:
-            obstore.put(self.inner, key, bytes(view_of(value)), mode="create")
-        except Exception as error:
-            if type(error).__name__ not in ("AlreadyExistsError", "FileExistsError"):
-                raise
-            return False
-        return True
-
-    def delete(self, key: str) -> None:
-        """Delete the object."""
-        import obstore
-
-        self.check_writable()
-        try:
-            obstore.delete(self.inner, key)
-        except Exception as error:
-            if not _is_missing(error):
-                raise
-
-    def delete_prefix(self, prefix: str) -> None:
-        """Delete all objects below ``prefix``."""
-        import obstore
-
-        self.check_writable()
-        keys = [key for key, _ in self.walk(prefix)]
-        if keys:
-            obstore.delete(self.inner, keys)
-
-    def list_dir(self, prefix: str) -> list[str]:
-        """Return the names below ``prefix``."""
-        import obstore
-
-        found = obstore.list_with_delimiter(self.inner, prefix or None)
-        names = {path.rstrip("/").rpartition("/")[2] + "/" for path in found["common_prefixes"]}
-        names |= {item["path"].rpartition("/")[2] for item in found["objects"] if item["path"].startswith(prefix)}
-        return sorted(names)
-
-    def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
-        """Yield key and size of every object below ``prefix``."""
-        import obstore
-
-        for batch in obstore.list(self.inner, prefix or None):
-            for item in batch:
-                if item["path"].startswith(prefix):
-                    yield item["path"], item["size"]
-
-    def size(self, key: str) -> int | None:
-        """Return the object's size in bytes."""
-        import obstore
-
-        try:
-            return int(obstore.head(self.inner, key)["size"])
-        except Exception as error:
-            if not _is_missing(error):
-                raise
-            return None
-
-    def _fetch_now(self, key: str, wanted: ByteRange | None) -> Buffer | None:
-        import obstore
-
-        if wanted is not None and wanted.length == 0:
-            return None if self.size(key) is None else b""
-        try:
-            data = obstore.get(self.inner, key, options=_options(wanted)).bytes()
-        except Exception as error:
-            return self._nothing(key, wanted, error)
-        return _cut(data, wanted)
-
-    async def _fetch(self, request: Request) -> Buffer | None:
-        return await retried_async(lambda: self._fetch_once(*request))
-
-    async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
-        import obstore
-
-        if wanted is not None and wanted.length == 0:
-            return None if self.size(key) is None else b""
-        try:
-            answer = await obstore.get_async(self.inner, key, options=_options(wanted))
-            data = await answer.bytes_async()
-        except Exception as error:
-            return self._nothing(key, wanted, error)
-        return _cut(data, wanted)
-
-    def _nothing(self, key: str, wanted: ByteRange | None, error: Exception) -> bytes | None:
-        """Return what an error stands for: no object (None), a range behind its end (nothing); else raise it."""
-        if _is_missing(error):
-            return None
-        size = None if wanted is None else self.size(key)
-        if wanted is None or size is None or not is_behind(wanted, size):
-            raise error
-        return b""
-
-
-def _place(inner: Any) -> str:
-    config = getattr(inner, "config", None) or {}
-    place = config.get("bucket") or config.get("container_name") or getattr(inner, "url", "")
-    return f"obstore:{type(inner).__name__}({place!r}, prefix={getattr(inner, 'prefix', None)!r})"
-
-
-def _options(wanted: ByteRange | None) -> Any:
-    if wanted is None:
-        return None
-    start, length = wanted
-    if start < 0:
-        return {"range": {"suffix": -start}}
-    return {"range": {"offset": start} if length is None else (start, start + length)}
-
-
-def _cut(data: Any, wanted: ByteRange | None) -> Buffer:
-    view = memoryview(data)
-    return view if wanted is None or wanted.start >= 0 else slice_buffer(view, ByteRange(0, wanted.length))
-
-
-def _is_missing(error: Exception) -> bool:
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-        return True
-    # a folder, or a place below a file, holds no object either; these errors have no class of their own
-    text = str(error)
-    return type(error).__name__ == "NotFoundError" or "kind: NotADirectory" in text or "kind: IsADirectory" in text
 
 
 def _reopen(kind: Any, inner: Any, read_only: bool) -> Any:

@@ -64,7 +64,7 @@ def serve_s3() -> Iterator[Bucket]:
             if data is None:
                 self._send(404, _error("NoSuchKey"), body)
                 return
-            tag = {"ETag": f'"{md5(data).hexdigest()}"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+            tag = {"ETag": _tag(data), "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
             wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
             if wanted is None:
                 self._send(200, data, body, tag)
@@ -104,7 +104,10 @@ def serve_s3() -> Iterator[Bucket]:
                 refused = self.headers.get("If-None-Match") == "*" and key in bucket.objects
                 if not refused:
                     bucket.objects[key] = data
-            self._send(412 if refused else 200, _error("PreconditionFailed") if refused else b"")
+            if refused:
+                self._send(412, _error("PreconditionFailed"))
+            else:
+                self._send(200, b"", extra={"ETag": _tag(data)})
 
         def do_DELETE(self) -> None:
             key, _ = self._parts()
@@ -113,10 +116,12 @@ def serve_s3() -> Iterator[Bucket]:
             self._send(204, b"")
 
         def do_POST(self) -> None:  # ?delete
-            for key in re.findall(r"<Key>(.*?)</Key>", self._body().decode()):
-                bucket.asked.append(("DELETE", unescape(key)))
-                bucket.objects.pop(unescape(key), None)
-            self._send(200, b"<DeleteResult></DeleteResult>")
+            keys = re.findall(r"<Key>(.*?)</Key>", self._body().decode())
+            for key in map(unescape, keys):
+                bucket.asked.append(("DELETE", key))
+                bucket.objects.pop(key, None)
+            gone = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+            self._send(200, f"<DeleteResult>{gone}</DeleteResult>".encode())
 
         def _body(self) -> bytes:
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -144,6 +149,10 @@ def serve_s3() -> Iterator[Bucket]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _tag(data: bytes) -> str:
+    return f'"{md5(data).hexdigest()}"'
 
 
 def _error(code: str) -> bytes:

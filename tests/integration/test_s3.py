@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -34,15 +35,55 @@ def series(start: int, stop: int) -> xr.Dataset:
     return xr.Dataset({"a": (("t", "x"), values)}, coords={"t": np.arange(start, stop), "x": [5, 6]})
 
 
-def test_datasets(bucket: Bucket) -> None:
+def by_obstore(bucket: Bucket, prefix: str = "a") -> Any:
+    """Return a store of obstore."""
+    stores = pytest.importorskip("obstore.store")
+    keys = {"access_key_id": "key", "secret_access_key": "secret", "region": "us-east-1"}
+    return stores.S3Store("bucket", prefix=prefix, endpoint=bucket.url, client_options={"allow_http": True}, **keys)
+
+
+def given(kind: str, bucket: Bucket) -> tuple[Any, dict[str, Any]]:
+    """Return what a user gives for the place, and keywords."""
+    if kind == "s3fs":
+        return "s3://bucket/a", {"storage_options": bucket.options()}
+    inner = by_obstore(bucket)
+    return (pytest.importorskip("zarr.storage").ObjectStore(inner) if kind == "zarr ObjectStore" else inner), {}
+
+
+@pytest.mark.parametrize("kind", ["s3fs", "obstore", "zarr ObjectStore"])
+def test_datasets(bucket: Bucket, kind: str) -> None:
     """Written, appended to, overwritten, read."""
-    options = bucket.options()
-    for first in (0, 4):  # the second time there is one already
-        xz.to_zarr(series(first, 2), "s3://bucket/a", mode="w", storage_options=options)
-        xz.to_zarr(series(2, 5), "s3://bucket/a", append_dim="t", storage_options=options)
-        with xz.open_dataset("s3://bucket/a", chunks={}, storage_options=options) as ds:
-            xr.testing.assert_identical(ds.load().drop_encoding(), xr.concat([series(first, 2), series(2, 5)], "t"))
-    assert not any(".xzarr" in key for key in bucket.objects)
+    place, options = given(kind, bucket)
+    for first in (0, 1):  # the second time there is one already
+        xz.to_zarr(series(first, 2), place, mode="w", **options)
+        xz.to_zarr(series(2, 5), place, append_dim="t", **options)
+        with xz.open_dataset(place, chunks={}, **options) as ds:
+            xr.testing.assert_identical(ds.load().drop_encoding(), series(first, 5))
+    assert "a/a/c/1/0" in bucket.objects and not any(".xzarr" in key for key in bucket.objects)
+
+
+@pytest.mark.parametrize("kind", ["s3fs", "obstore"])
+def test_threads_write_parts_of_one_chunk(bucket: Bucket, kind: str) -> None:
+    """Each of them opens the place itself, and no element is lost."""
+    place, options = given(kind, bucket)
+    xz.create_array(place, "x", shape=(32,), chunks=(32,), dtype="i4", **options)
+
+    def write(at: int) -> None:
+        mine, options = given(kind, bucket)
+        xz.open_array(mine, "x", mode="r+", **options)[at] = at + 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(32)))
+    np.testing.assert_array_equal(xz.open_array(place, "x", **options)[...], np.arange(1, 33))
+
+
+def test_stores_of_obstore_that_are_made_alike_are_one_place(bucket: Bucket) -> None:
+    """They do not pickle alike; two that reach one object by different prefixes know it by one name."""
+    stores = [open_store(by_obstore(bucket)) for _ in range(8)]
+    assert len(set(stores)) == len({store.identity for store in stores}) == 1
+    deeper, other = (open_store(by_obstore(bucket, prefix)) for prefix in ("a/b", "c"))
+    assert deeper.name_of("k") == stores[0].name_of("b/k") != other.name_of("b/k")
+    assert len({stores[0].identity, deeper.identity, other.identity}) == 3
 
 
 @pytest.mark.parametrize("path", ["", "deep/er/"])

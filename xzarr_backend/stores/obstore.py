@@ -7,7 +7,6 @@ Invariant: only what the store says is not there counts as missing, and no other
 from __future__ import annotations
 
 import hashlib
-import pickle
 import uuid
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
@@ -27,7 +26,7 @@ class ObstoreStore(Store):
         self.concurrent = kind not in ("MemoryStore", "LocalStore")
         self.shared_between_processes = kind != "MemoryStore"
         self.url = public_url(f"obstore:{inner!r}" if kind in ("MemoryStore", "LocalStore") else _place(inner))
-        self._token: str | None = None
+        self._token = _token(inner) if self.shared_between_processes else uuid.uuid4().hex
 
     def __reduce__(self) -> Any:
         return _reopen, (self.inner, self.read_only)
@@ -40,17 +39,13 @@ class ObstoreStore(Store):
 
     @property
     def identity(self) -> Hashable:
-        """A digest of what the store is made of; one of its own where it lives in memory."""
-        if self._token is None:
-            try:
-                self._token = hashlib.blake2b(pickle.dumps(self.inner), digest_size=16).hexdigest()
-            except TypeError:
-                self._token = uuid.uuid4().hex
-        return self._token
+        """A digest of what the store is made of, and its prefix; one of its own where it lives in memory."""
+        return self._token, _prefix(self.inner)
 
     def name_of(self, key: str) -> tuple[Hashable, str]:
-        """The store itself where it lives in memory."""
-        return self.identity if self.shared_between_processes else id(self.inner), key
+        """The path in the bucket, however much of it is the prefix; the store itself where it lives in memory."""
+        place = self._token if self.shared_between_processes else id(self.inner)
+        return place, f"{_prefix(self.inner)}/{key}".lstrip("/")
 
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
         """Return the object or its range."""
@@ -166,6 +161,17 @@ class ObstoreStore(Store):
         if wanted is None or size is None or not is_behind(wanted, size):
             raise error
         return b""
+
+
+def _token(inner: Any) -> str:
+    """Return what is equal for stores of one bucket that were made alike (what they pickle as is not)."""
+    config = sorted((getattr(inner, "config", None) or {}).items())
+    made = repr((type(inner).__name__, config, getattr(inner, "url", None)))
+    return hashlib.blake2b(made.encode(), digest_size=16).hexdigest()
+
+
+def _prefix(inner: Any) -> str:
+    return str(getattr(inner, "prefix", None) or "").rstrip("/")
 
 
 def _place(inner: Any) -> str:

@@ -32,6 +32,7 @@ class ForwardingStore(Store):
         self.concurrent = inner.concurrent
         self.shared_between_processes = inner.shared_between_processes
         self.supports_consolidated_metadata = inner.supports_consolidated_metadata
+        self.transactional = inner.transactional
 
     def seen(self, calls: Sequence[Call]) -> None:
         """Be told of the requests of one call, before they are made."""
@@ -39,6 +40,9 @@ class ForwardingStore(Store):
     @property
     def identity(self) -> Hashable:
         return self.inner.identity
+
+    def name_of(self, key: str) -> tuple[Hashable, str]:
+        return self.inner.name_of(key)
 
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
         self.seen([Call("get", key, byte_range)])

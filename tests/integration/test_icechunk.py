@@ -97,9 +97,7 @@ def test_a_failed_append_leaves_the_array_as_it_was(session: Any) -> None:
     def fail(operation: str, key: str) -> OSError | None:
         return OSError("no space") if (operation, key) == ("set", "a/c/4") else None
 
-    failing = FailingStore(inner, fail)
-    failing.transactional = inner.transactional
-    array = xz.open_array(failing, "a", mode="r+")
+    array = xz.open_array(FailingStore(inner, fail), "a", mode="r+")
     with pytest.raises(Exception, match="no space"):
         array.append(np.arange(5, 12))
     assert array.shape == xz.open_array(inner, "a").shape == (5,)

@@ -59,8 +59,14 @@ def named(fs: Any, root: str) -> str:
         return f"{protocols(fs)[0]}://{root}"
 
 
+def is_reference(fs: Any) -> bool:
+    """Return whether its objects are parts of others: those before 2026 read suffixes beyond the part's start."""
+    return "reference" in protocols(fs)
+
+
 def missing(fs: Any) -> tuple[type[Exception], ...]:
-    return (*MISSING, KeyError) if "reference" in protocols(fs) else MISSING
+    by_name = is_reference(fs) or "zip" in protocols(fs)  # archives: before 2026
+    return (*MISSING, KeyError) if by_name else MISSING
 
 
 def renewed(value: Any) -> Any:

@@ -22,6 +22,7 @@ from .filesystems import (
     inmost,
     is_async,
     is_memory,
+    is_reference,
     missing,
     named,
     protocols,
@@ -238,6 +239,8 @@ class FsspecStore(Store):
                 return b"" if await fs._exists(path) else None
             if "http" in protocols(fs):
                 return await _http_range(fs, path, wanted)
+            if wanted.start < 0 and is_reference(fs):
+                wanted = _from_start(wanted, (await fs._info(path))["size"])
             try:
                 return _cut(await fs._cat_file(path, **_limits(wanted)), wanted)
             except Exception as error:
@@ -256,6 +259,8 @@ class FsspecStore(Store):
             if wanted.length == 0:
                 self._forget(path)
                 return b"" if fs.exists(path) else None
+            if wanted.start < 0 and is_reference(fs):
+                wanted = _from_start(wanted, fs.info(path)["size"])
             try:
                 return _cut(fs.cat_file(path, **_limits(wanted)), wanted)
             except Exception as error:
@@ -308,8 +313,13 @@ def _instead(wanted: ByteRange, error: Exception, size: int | None) -> ByteRange
     no_suffix = no_suffix or getattr(error, "errno", None) == errno.EINVAL
     if size is None or wanted.start >= 0 or not no_suffix:
         raise error
-    start = max(size + wanted.start, 0)
-    return ByteRange(start, size - start if wanted.length is None else min(wanted.length, size - start))
+    return _from_start(wanted, size)
+
+
+def _from_start(suffix: ByteRange, size: int) -> ByteRange:
+    """Return the range that a suffix of an object of ``size`` bytes is."""
+    start = max(size + suffix.start, 0)
+    return ByteRange(start, size - start if suffix.length is None else min(suffix.length, size - start))
 
 
 async def _http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:

@@ -92,7 +92,7 @@ def test_summaries_are_plain_data_too(sharded: xz.Array) -> None:
     [
         ("f4", np.nan),
         ("c16", complex(1, np.inf)),
-        ("M8[s]", np.datetime64("NaT")),
+        ("M8[s]", np.datetime64("NaT", "s")),
         ("U3", "ab"),
         ("S2", b"x"),
         ("?", True),

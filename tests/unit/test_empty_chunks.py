@@ -24,7 +24,7 @@ FILLS: dict[str, tuple[Any, Any]] = {
     "S5": (b"ab", b"abc"),
     "U3": ("", "a"),
     "V6": (np.void(b"abcdef"), np.void(b"abcdeg")),
-    "M8[s]": (np.datetime64("NaT"), np.datetime64(0, "s")),
+    "M8[s]": (np.datetime64("NaT", "s"), np.datetime64(0, "s")),
     "i4,S3": ((1, b"x"), (1, b"y")),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import xzarr_backend as xz
 from tests.http_server import serve
 from xzarr_backend.errors import ReadOnlyError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, MemoryStore, Request, open_store
-from xzarr_backend.stores.concurrency import WINDOW, in_windows, is_transient, on_loop, retried
+from xzarr_backend.stores.concurrency import WINDOW, Gate, in_windows, is_transient, on_loop, retried
 from xzarr_backend.stores.fsspec import FsspecStore
 
 pytest.importorskip("fsspec")
@@ -314,6 +315,43 @@ def test_memory_stores_pickle_within_a_process_as_themselves() -> None:
     del same, store
     copy = pickle.loads(frozen)
     assert copy.get("k") == b"2"
+
+
+def test_what_runs_alone() -> None:
+    """It waits for those that run beside each other, and nobody begins before it has ended."""
+    gate = Gate()
+    running: list[str] = []
+
+    def alone() -> None:
+        with gate.alone():
+            assert running == []
+            running.append("alone")
+            assert not began.wait(0.05)
+            running.remove("alone")
+
+    def beside() -> None:
+        with gate.beside_others():
+            began.set()
+            assert running == []
+
+    began = threading.Event()
+    with gate.beside_others(), gate.beside_others():
+        running.append("beside")
+        first = threading.Thread(target=alone)
+        first.start()
+        while not gate._waiting:
+            threading.Event().wait(0.001)
+        second = threading.Thread(target=beside)
+        second.start()
+        assert not began.wait(0.05)
+        running.remove("beside")
+    for thread in (first, second):
+        thread.join(60)
+    assert began.is_set() and running == []
+    with pytest.raises(ValueError), gate.alone():
+        raise ValueError
+    with gate.alone():
+        pass
 
 
 # --- locks of threads ------------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ import threading
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import xzarr_backend as xz
 from xzarr_backend.errors import ChunkError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, Store, open_store
 from xzarr_backend.stores import zip_records as records
@@ -195,6 +197,44 @@ def test_two_writers_in_turn_lose_nothing(tmp_path: Path) -> None:
     first.close()
     assert unpack(path) == {"a": b"1", "b": b"2"}
     assert second.get("a") == b"1"
+
+
+def test_of_two_that_change_one_object_the_second_is_told(tmp_path: Path) -> None:
+    """What the first one stored stays, and nothing of the second; equal changes are no conflict."""
+    with open_store(tmp_path / "x.zip", mode="w") as store:
+        for key in ("a", "b", "c"):
+            store.set(key, b"old")
+    for change in (lambda store: store.set("a", b"mine"), lambda store: store.delete("a")):
+        first, second = (open_store(tmp_path / "x.zip", mode="a") for _ in range(2))
+        change(second)
+        second.set("b", b"mine")
+        first.set("a", b"theirs" + (first.get("a") or b""))
+        first.close()
+        with pytest.raises(XzarrError, match="another writer has changed 1 of the objects too, such as 'a'"):
+            second.close()
+        assert os.listdir(tmp_path) == ["x.zip"]
+    with open_store(tmp_path / "x.zip") as store:
+        assert [bytes(store.get(key) or b"") for key in "abc"] == [b"theirstheirsold", b"old", b"old"]
+    first, second = (open_store(tmp_path / "x.zip", mode="a") for _ in range(2))
+    for store in (first, second):
+        store.set("a", b"same")
+        store.delete("b")
+        store.close()
+    with open_store(tmp_path / "x.zip") as store:
+        assert store.list_dir("") == ["a", "c"]
+
+
+def test_appends_to_one_archive_are_not_lost(tmp_path: Path) -> None:
+    """The one that opened the archive before the other one had closed it is refused."""
+    xz.create_array(tmp_path / "x.zip", "a", data=np.arange(4), chunks=4)
+    with open_store(tmp_path / "x.zip", mode="a") as first:
+        second = open_store(tmp_path / "x.zip", mode="a")
+        arrays = [xz.open_array(store, "a", mode="r+") for store in (first, second)]
+        for array, value in zip(arrays, (10, 20), strict=True):
+            array.append([value])
+    with pytest.raises(XzarrError, match="another writer"):
+        second.close()
+    assert list(xz.open_array(tmp_path / "x.zip", "a")) == [0, 1, 2, 3, 10]
 
 
 def test_a_forgotten_writer_is_completed(tmp_path: Path) -> None:

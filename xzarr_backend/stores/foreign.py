@@ -65,10 +65,13 @@ class AsyncStore(Store):
         self.read_only = read_only or bool(getattr(inner, "read_only", False))
         self.supports_consolidated_metadata = bool(getattr(inner, "supports_consolidated_metadata", True))
         self.shared_between_processes = "Memory" not in type(inner).__name__
-        self.url = public_url(str(inner))
+        self.url = self._named()
         self._zarr = _ZarrWords(self.url)
         if not getattr(inner, "_is_open", True) and hasattr(inner, "_ensure_open"):
             on_loop(inner._ensure_open())  # an archive cannot be read before
+
+    def _named(self) -> str:
+        return public_url(str(self.inner))
 
     def __reduce__(self) -> Any:
         return _reopen, (type(self), self.inner, self.read_only)

@@ -10,16 +10,23 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..errors import NodeNotFoundError, UnsupportedError
-from .base import Buffer, ByteRange
-from .concurrency import on_loop
-from .foreign import AsyncStore, collected
+from .base import Buffer, ByteRange, Request
+from .concurrency import Gate, on_loop
+from .files import thread_lock
+from .foreign import AsyncStore
 
 _DOCUMENT = re.compile(r"(?:(.*)/)?zarr\.json")
 _CHUNK = re.compile(r"(?:(.*)/)?c(?:/\d+)*")  # of the array that the group names
+
+
+# What icechunk does at once (listings, comparisons) waits for the session and holds the interpreter's lock meanwhile,
+# which a request that has the session may need to end. So it runs alone, where a session is written.
+_gate = Gate()
 
 
 class IcechunkStore(AsyncStore):
@@ -28,13 +35,19 @@ class IcechunkStore(AsyncStore):
     transactional = True
 
     def __init__(self, inner: Any, *, read_only: bool = False) -> None:
-        super().__init__(inner, read_only=read_only)
-        session = inner.session
-        self.shared_between_processes = bool(session.read_only)  # what others write has to be merged by its owner
-        snapshot = session.snapshot_id
-        self.url = f"icechunk:{snapshot if session.read_only else f'{session.branch}, from {snapshot}'}"
+        with _gate.alone():
+            session = inner.session
+            self._snapshot, self._branch, changes = session.snapshot_id, session.branch, not session.read_only
+            super().__init__(inner, read_only=read_only)
+        self.shared_between_processes = not changes  # what others write has to be merged by its owner
         self._arrays: set[str] = set()  # paths of arrays that were there when they were asked for first
-        self._token = snapshot if session.read_only else uuid.uuid4().hex
+        self._token = uuid.uuid4().hex if changes else self._snapshot
+
+    def _named(self) -> str:
+        return f"icechunk:{self._snapshot if self._branch is None else f'{self._branch}, from {self._snapshot}'}"
+
+    def _beside_others(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.shared_between_processes else _gate.beside_others()
 
     @property
     def identity(self) -> Hashable:
@@ -45,39 +58,83 @@ class IcechunkStore(AsyncStore):
         """The session itself, of which each ``session.store`` is another handle."""
         return self, key
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IcechunkStore) or self.shared_between_processes != other.shared_between_processes:
+            return False
+        if self.inner is other.inner:
+            return True
+        with _gate.alone():
+            return bool(self.inner == other.inner)
+
     def __hash__(self) -> int:
         return hash(type(self).__qualname__)  # those of one session are equal, and have nothing else in common
+
+    def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
+        """Return the object or its range."""
+        with self._beside_others():
+            return super().get(key, byte_range, scratch)
+
+    def get_many(self, requests: Sequence[Request]) -> list[Buffer | None]:
+        """Return what `get` returns for all requests, concurrently."""
+        with self._beside_others():
+            return super().get_many(requests)
 
     def set(self, key: str, value: Buffer) -> None:
         """Store a document or a chunk; raise `UnsupportedError` for anything else."""
         self._check_key(key)
-        super().set(key, value)
+        with self._beside_others():
+            super().set(key, value)
 
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store a document or a chunk unless there is one."""
         self._check_key(key)
-        return super().set_if_absent(key, value)
+        with thread_lock(self, "absent"):  # the session would tell nobody that he came second
+            if self.size(key) is not None:
+                return False
+            self.set(key, value)
+            return True
+
+    def delete(self, key: str) -> None:
+        """Delete the object."""
+        with self._beside_others():
+            super().delete(key)
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete the node with all that it holds, or a part of its chunks."""
         self.check_writable()
         self._arrays.clear()
-        on_loop(self.inner.delete_dir(prefix[:-1]))
+        with self._beside_others():
+            on_loop(self.inner.delete_dir(prefix[:-1]))
+
+    def size(self, key: str) -> int | None:
+        """Return the object's size in bytes."""
+        with self._beside_others():
+            return super().size(key)
+
+    def list_dir(self, prefix: str) -> list[str]:
+        """Return the names below ``prefix``."""
+        names = {name.strip("/") for name in self._listed(self.inner.list_dir, prefix[:-1])}
+        with self._beside_others():
+            return on_loop(self._marked(prefix, names))
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """Yield every key below ``prefix``; the sizes are not known."""
         place = prefix[:-1]
         within = _CHUNK.fullmatch(place)
-        if place and on_loop(self._kind(place)) is None:
-            place = (within[1] or "") if within else place
-            if not within or on_loop(self._kind(place)) != "array":
-                return
-        for key in on_loop(collected(self.inner.list_prefix(place))):
+        with self._beside_others():
+            if place and on_loop(self._kind(place)) is None:
+                place = (within[1] or "") if within else place
+                if not within or on_loop(self._kind(place)) != "array":
+                    return
+        for key in self._listed(self.inner.list_prefix, place):
             if key.startswith(prefix):
                 yield key, None
 
-    async def _names(self, prefix: str) -> list[str]:
-        names = {name.strip("/") for name in await collected(self.inner.list_dir(prefix[:-1]))}
+    def _listed(self, listing: Callable[[str], Any], place: str) -> list[str]:
+        with nullcontext() if self.shared_between_processes else _gate.alone():
+            return on_loop(_collected(listing, place))
+
+    async def _marked(self, prefix: str, names: Collection[str]) -> list[str]:
         chunks = "zarr.json" not in names or await self._kind(prefix[:-1]) == "array"
         found = []
         for name in sorted(names):  # members of groups are never objects, not even one that is named as a chunk
@@ -123,6 +180,10 @@ class IcechunkStore(AsyncStore):
                 where=self.url,
                 hint='write with zarr_format=3 and the chunk keys "default" with "/"; it resumes nothing',
             )
+
+
+async def _collected(listing: Callable[[str], Any], place: str) -> list[str]:
+    return [name async for name in listing(place)]
 
 
 def _may_hold(key: str) -> bool:

@@ -197,6 +197,7 @@ class _Changes:
         self.writer = ZipWriter(path)
         self.added: dict[str, Entry] = {}
         self.deleted: set[str] = set()
+        self.before: dict[str, Entry | None] = {}  # what lay there when it was first set or deleted
         self.wasted = False
         self.done = False
 
@@ -207,6 +208,7 @@ class _Changes:
 
     def set(self, key: str, view: memoryview) -> None:
         """Write one entry."""
+        self.before.setdefault(key, self.entries.get(key))
         entry = self.writer.add(key, view)
         self.wasted = self.wasted or key in self.added
         self.added[key] = self.entries[key] = entry
@@ -214,17 +216,27 @@ class _Changes:
 
     def delete(self, key: str) -> None:
         """Forget one entry."""
+        self.before.setdefault(key, self.entries.get(key))
         if self.added.pop(key, None) is not None:
             self.wasted = True
         self.entries.pop(key, None)
         self.deleted.add(key)
 
     def finish(self) -> None:
-        """Put the new archive in the place of the old one, once."""
+        """Put the new archive in the place of the old one, once; raise `XzarrError` where others changed a key too."""
         if self.done or os.getpid() != self.process:
             return
         with FolderLock(os.path.dirname(self.path)):
             present = read_entries(self.path)  # with what other writers have added since
+            both = [key for key in self.before if self._changed_by_others(key, present.get(key))]
+            if both:
+                self.done = True
+                self.writer.discard()
+                raise XzarrError(
+                    f"another writer has changed {len(both)} of the objects too, such as {both[0]!r}; none is stored",
+                    where=self.path,
+                    hint="open the archive again and repeat the change",
+                )
             kept = {k: e for k, e in present.items() if k not in self.added and k not in self.deleted}
             if self.wasted:  # the same name twice: only what counts goes into a second file
                 self.writer = self._compacted()
@@ -233,12 +245,21 @@ class _Changes:
             self.writer.finish(self.path)
         self.done = True
 
+    def _changed_by_others(self, key: str, now: Entry | None) -> bool:
+        return not any(_same(now, entry) for entry in (self.before[key], self.added.get(key)))
+
     def _compacted(self) -> ZipWriter:
         fresh = ZipWriter(self.path)
         for key, entry in self.added.items():
             fresh.copy(key, entry)
         self.writer.discard()
         return fresh
+
+
+def _same(one: Entry | None, other: Entry | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (one.size, one.crc) == (other.size, other.crc)
 
 
 def _reopen(path: str) -> ZipStore:

@@ -183,8 +183,8 @@ def test_threads_share_a_session(session: Any) -> None:
     """Each takes the store of the session anew; of parts of one chunk and of appends nothing is lost."""
     xz.create_array(session.store, "a", shape=(64,), chunks=(64,), dtype="i4")
     xz.to_zarr(series(0, 1), session.store, group="g", encoding={"a": {"chunks": (4, 2)}, "t": {"chunks": (3,)}})
-    names = {open_store(session.store, mode="r+").name_of("a/zarr.json") for _ in range(3)}
-    assert len(names) == 1
+    stores = [open_store(session.store, mode="r+") for _ in range(3)]
+    assert len({store.name_of("a/zarr.json") for store in stores}) == len(set(stores)) == 1
 
     def write(at: int) -> None:
         xz.open_array(session.store, "a", mode="r+")[at] = at + 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -29,6 +30,17 @@ _CHUNK = re.compile(r"(?:(.*)/)?c(?:/\d+)*")  # of the array that the group name
 _gate = Gate()
 
 
+_handles: list[tuple[weakref.ref[Any], str]] = []  # of sessions that are written, each with its session's token
+
+
+def _token_of(handle: Any) -> str:
+    """Return what stands for the session, of which each ``session.store`` is another handle. It is called alone."""
+    known = [(found, token) for reference, token in _handles if (found := reference()) is not None]
+    token = next((token for found, token in known if found == handle), None) or uuid.uuid4().hex
+    _handles[:] = [*((weakref.ref(found), token) for found, token in known), (weakref.ref(handle), token)]
+    return token
+
+
 class IcechunkStore(AsyncStore):
     """The store of a session. What is written becomes a snapshot when whoever has the session commits it."""
 
@@ -39,9 +51,9 @@ class IcechunkStore(AsyncStore):
             session = inner.session
             self._snapshot, self._branch, changes = session.snapshot_id, session.branch, not session.read_only
             super().__init__(inner, read_only=read_only)
+            self._token = _token_of(inner) if changes else self._snapshot
         self.shared_between_processes = not changes  # what others write has to be merged by its owner
         self._arrays: set[str] = set()  # paths of arrays that were there when they were asked for first
-        self._token = uuid.uuid4().hex if changes else self._snapshot
 
     def _named(self) -> str:
         return f"icechunk:{self._snapshot if self._branch is None else f'{self._branch}, from {self._snapshot}'}"
@@ -51,23 +63,14 @@ class IcechunkStore(AsyncStore):
 
     @property
     def identity(self) -> Hashable:
-        """The snapshot; of a session that changes, something of its own for every store."""
+        """The snapshot; of a session that is written something of its own, for all of its handles."""
         return self._token
 
-    def name_of(self, key: str) -> tuple[Hashable, str]:
-        """The session itself, of which each ``session.store`` is another handle."""
-        return self, key
-
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, IcechunkStore) or self.shared_between_processes != other.shared_between_processes:
-            return False
-        if self.inner is other.inner:
-            return True
-        with _gate.alone():
-            return bool(self.inner == other.inner)
+        return isinstance(other, IcechunkStore) and self._token == other._token
 
     def __hash__(self) -> int:
-        return hash(type(self).__qualname__)  # those of one session are equal, and have nothing else in common
+        return hash(self._token)
 
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:
         """Return the object or its range."""
@@ -88,7 +91,7 @@ class IcechunkStore(AsyncStore):
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store a document or a chunk unless there is one."""
         self._check_key(key)
-        with thread_lock(self, "absent"):  # the session would tell nobody that he came second
+        with thread_lock(("absent", self._token), ""):  # the session would tell nobody that he came second
             if self.size(key) is not None:
                 return False
             self.set(key, value)

@@ -350,6 +350,16 @@ def test_what_runs_alone() -> None:
     assert began.is_set() and running == []
     with pytest.raises(ValueError), gate.alone():
         raise ValueError
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with gate.beside_others(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gate._changed, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt), gate.alone():
+            pass
+    with gate.beside_others():
+        pass
     with gate.alone():
         pass
 

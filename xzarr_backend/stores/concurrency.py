@@ -107,27 +107,23 @@ class Gate:
     @contextmanager
     def beside_others(self) -> Iterator[None]:
         """Run what may run beside others of its kind, once nobody waits to run alone."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting)
-            self._running += 1
-        try:
+        with self._counted("_running", lambda: not self._waiting):
             yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Run what runs alone."""
+        with self._counted("_waiting", lambda: True), self._counted("_running", lambda: not self._running):
+            yield
+
+    @contextmanager
+    def _counted(self, count: str, ready: Callable[[], bool]) -> Iterator[None]:
         with self._changed:
-            self._waiting += 1
-            self._changed.wait_for(lambda: not self._running)
-            self._running += 1
+            self._changed.wait_for(ready)
+            setattr(self, count, getattr(self, count) + 1)
         try:
             yield
         finally:
             with self._changed:
-                self._running -= 1
-                self._waiting -= 1
+                setattr(self, count, getattr(self, count) - 1)
                 self._changed.notify_all()

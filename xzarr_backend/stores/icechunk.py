@@ -19,7 +19,7 @@ from ..errors import NodeNotFoundError, UnsupportedError
 from .base import Buffer, ByteRange, Request
 from .concurrency import Gate, on_loop
 from .files import thread_lock
-from .foreign import AsyncStore
+from .foreign import AsyncStore, collected
 
 _DOCUMENT = re.compile(r"(?:(.*)/)?zarr\.json")
 _CHUNK = re.compile(r"(?:(.*)/)?c(?:/\d+)*")  # of the array that the group names
@@ -135,7 +135,7 @@ class IcechunkStore(AsyncStore):
 
     def _listed(self, listing: Callable[[str], Any], place: str) -> list[str]:
         with nullcontext() if self.shared_between_processes else _gate.alone():
-            return on_loop(_collected(listing, place))
+            return on_loop(collected(listing(place)))
 
     async def _marked(self, prefix: str, names: Collection[str]) -> list[str]:
         chunks = "zarr.json" not in names or await self._kind(prefix[:-1]) == "array"
@@ -183,10 +183,6 @@ class IcechunkStore(AsyncStore):
                 where=self.url,
                 hint='write with zarr_format=3 and the chunk keys "default" with "/"; it resumes nothing',
             )
-
-
-async def _collected(listing: Callable[[str], Any], place: str) -> list[str]:
-    return [name async for name in listing(place)]
 
 
 def _may_hold(key: str) -> bool:

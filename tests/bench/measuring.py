@@ -1,13 +1,16 @@
 """One measurement in one process: import, set up, call once by the clock, read the peak of memory, check.
 
 Imports case, rows, bounds, systems. Invariant: nothing but ``Case.call`` is timed, and the peak is read before the
-result is checked. A virtual machine gives free memory back to its host within seconds, and huge pages of it come again
-twenty times as slowly: without more, whoever runs right after a process that needed as much has it easy. So another
-process fills memory and gives it back before the clock starts.
+result is checked. What the imports and the set-up left to Python's collector is collected before: with so many objects
+a collection takes longer than opening an array does, and would fall on whoever makes the next one too many. A virtual
+machine gives free memory back to its host within seconds, and huge pages of it come again twenty times as slowly:
+without more, whoever runs right after a process that needed as much has it easy. So another process fills memory and
+gives it back before the clock starts.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import resource
@@ -87,6 +90,7 @@ def _run(case: Case, row: Row, imported: float) -> dict[str, Any]:
 
 
 def _timed(case: Case) -> tuple[float, Any]:
+    gc.collect()
     start = time.perf_counter()
     for _ in range(case.repeat):
         value = case.call()

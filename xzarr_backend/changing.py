@@ -21,7 +21,7 @@ from .attribute_values import decode_attributes, encode_attributes
 from .chunk_grids import MAX_EDGES, ChunkGrid, EdgedAxis, format_chunk_grid
 from .compat import Reading
 from .consolidating import change_document, change_locked, update_member
-from .errors import MetadataError, ReadOnlyError, RegionError
+from .errors import MetadataError, ReadOnlyError, RegionError, UnsupportedError
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
@@ -328,8 +328,30 @@ def clear_beyond(array: Array, shape: tuple[int, ...]) -> None:
     destination = Destination(array.store, layout, spec.shape, array.where, limit, False, lock)
     for axis, (length, end) in enumerate(zip(shape, ends, strict=True)):
         if length < end:
-            cut = (slice(None),) * axis + (slice(length, end),)
-            write(destination, parse_basic(cut, spec.shape), np.asarray(layout.fill, layout.dtype))
+            for region in _cut_regions(array, spec, axis, slice(length, end)):
+                write(destination, parse_basic(region, spec.shape), np.asarray(layout.fill, layout.dtype))
+
+
+def _cut_regions(array: Array, spec: ArraySpec, axis: int, cut: slice) -> Iterator[tuple[slice, ...]]:
+    """Yield regions that hold all that is stored in the ``cut`` along ``axis``, which lies in the last chunk there.
+
+    That is the cut itself, or where it goes through many chunks, its part in each that is stored.
+    """
+    counts = spec.chunk_grid.counts
+    try:
+        stored = None if math.prod(counts) // counts[axis] <= FEW else list(stored_chunks(array))
+    except UnsupportedError:  # the store cannot be listed
+        stored = None
+    if stored is None:
+        yield (*(slice(None),) * axis, cut)
+        return
+    for coords in (chunk.coords for chunk in stored):
+        if coords[axis] == counts[axis] - 1 and all(map(operator.lt, coords, counts)):
+            starts = [int(along.start(at)) for along, at in zip(spec.chunk_grid, coords, strict=True)]
+            ends = [start + along.size(at) for along, start, at in zip(spec.chunk_grid, starts, coords, strict=True)]
+            region = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+            region[axis] = cut
+            yield tuple(region)
 
 
 def _end_of_last(array: Array, axis: int, count: int, length: int) -> int:

@@ -21,6 +21,7 @@ from .errors import MetadataError, UnsupportedError
 from .spec import JSON, Named
 
 MAX_EDGES = 1_000_000  # explicit edges per axis: what a stranger's document may make us allocate
+MOST_BLOCKS = 1 << 22  # chunks along one dimension that dask is to list one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,14 @@ class EdgedAxis:
 
 
 Axis = RegularAxis | EdgedAxis
+
+
+def listable(step: int, length: int) -> int:
+    """Return the length of blocks of chunks that a list may name: ``step``, but of very many chunks a multiple of it.
+
+    dask lists the blocks along each dimension, and a header may claim more chunks than any memory has room for.
+    """
+    return step * max(1, -(-length // (step * MOST_BLOCKS))) if step else step
 
 
 class ChunkGrid(tuple[Axis, ...]):

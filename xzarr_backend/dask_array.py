@@ -16,6 +16,7 @@ from dask.base import tokenize
 from dask.utils import parse_bytes
 
 from .array import Array
+from .chunk_grids import listable
 from .dask_lazy import LONG, Recipe, Sizes, lazy_array, shortened
 from .errors import MetadataError
 from .opening import open_array
@@ -53,10 +54,10 @@ def from_zarr(
 
 
 def stored_blocks(array: Array) -> tuple[Any, ...]:
-    """Return the lengths of the stored objects along each dimension, as dask's ``chunks``."""
+    """Return the lengths of the stored objects along each dimension, as dask's ``chunks``; of very many, multiples."""
     sizes = array.chunks if array.shards is None else array.shards
     return tuple(
-        _clipped(size, length) if isinstance(size, tuple) else max(min(size, length), 1)
+        _clipped(size, length) if isinstance(size, tuple) else max(min(listable(size, length), length), 1)
         for size, length in zip(sizes, array.shape, strict=True)
     )
 

@@ -1,7 +1,8 @@
 """Which chunks a selection touches, which piece of each, and where the piece goes. Pure arithmetic.
 
-Imports selection and chunk_grids (types). Invariant: the parts of a plan are disjoint in the result and cover it; work
-and memory grow with the sum of the chunks along each dimension, not with their product, until the parts are walked.
+Imports errors, selection and chunk_grids (types). Invariant: the parts of a plan are disjoint in the result and cover
+it; work and memory grow with the sum of the chunks along each dimension, not with their product, until the parts are
+walked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .chunk_grids import Axis, ChunkGrid, RegularAxis
+from .errors import SelectionError
 from .selection import AxisSelection, Indices, Selection
+
+MOST_SECTIONS = 1 << 24  # chunks along one dimension: a header may claim more of them than a plan has memory for
 
 Piece = slice | Indices
 
@@ -230,7 +234,7 @@ def plan(selection: Selection, grid: ChunkGrid) -> Plan:
 
 
 def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
-    """Return the sections of one dimension, in the order of the chunks."""
+    """Return the sections of one dimension, in the order of the chunks; raise `SelectionError` for too many."""
     if type(chosen) is not range:
         return _array_sections(chosen, axis)
     if not chosen:
@@ -242,6 +246,7 @@ def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
             return _contiguous_sections(start, chosen.stop, step)
         # most reads of a little have one section: made without the call that a NamedTuple makes
         return [tuple.__new__(Section, (chunk, slice(low, low + count), slice(0, count), count == step))]
+    _check_number(abs(axis.find(chosen[-1]) - axis.find(chosen[0])) + 1, len(chosen))
     if chosen.step < 0:
         return [_reversed(section, len(chosen)) for section in _range_sections(chosen[::-1], axis)]
     return _range_sections(chosen, axis)
@@ -250,6 +255,7 @@ def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
 def _contiguous_sections(start: int, stop: int, step: int) -> list[Section]:
     """Return the sections of more than one chunk."""
     first, last = start // step, (stop - 1) // step
+    _check_number(last - first + 1, stop - start)
     all_of_it = slice(0, step)
     offset = start - first * step
     sections = [Section(first, slice(offset, step), slice(0, step - offset), offset == 0)]
@@ -259,6 +265,14 @@ def _contiguous_sections(start: int, stop: int, step: int) -> list[Section]:
     place, size = last * step - start, stop - last * step
     sections.append(Section(last, slice(0, size), slice(place, place + size), size == step))
     return sections
+
+
+def _check_number(chunks: int, elements: int) -> None:
+    if min(chunks, elements) > MOST_SECTIONS:
+        raise SelectionError(
+            f"the selection touches more than {MOST_SECTIONS} chunks along one dimension",
+            hint="select less at once; larger chunks would make fewer of them",
+        )
 
 
 def _range_sections(chosen: range, axis: Axis) -> list[Section]:

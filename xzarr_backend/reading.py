@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .chunk_reading import Source, Target, allocate, read_chunks
-from .plan import Plan, plan
+from .plan import plan
 from .run_reading import read_in_runs
 from .selection import Selection
 from .shard_reading import read_shards
@@ -18,15 +18,17 @@ from .single_reading import read_single
 
 def read(source: Source, selection: Selection) -> Any:
     """Return the planned result of ``selection`` (see `Selection.finish`); raise `ChunkError`."""
-    target = read_single(source, selection) or _read_planned(source, plan(selection, source.layout.grid))
+    target = read_single(source, selection) or _read_planned(source, selection)
     target.report_missing(source)
     return target.array
 
 
-def _read_planned(source: Source, planned: Plan) -> Target:
+def _read_planned(source: Source, selection: Selection) -> Target:
     layout = source.layout
-    # in the order of the stored elements, so that chunks are copied as they lie, or decoded in place
-    target = allocate(planned.shape, layout, None if planned.points else layout.order)
+    # In the order of the stored elements, so that chunks are copied as they lie, or decoded in place. Allocated before
+    # it is planned: what no memory can hold may lie in so many chunks that their plan fills it.
+    target = allocate(selection.planned_shape, layout, None if selection.points else layout.order)
+    planned = plan(selection, layout.grid)
     if planned.nparts:
         if layout.shards is not None:
             read_shards(source, planned, target)

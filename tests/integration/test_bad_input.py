@@ -716,10 +716,11 @@ def test_the_limit_holds_for_inner_chunks(tmp_path: Path) -> None:
         xz.open_array(store, max_chunk_bytes=11)[0, 0]
 
 
-def test_selections_larger_than_memory() -> None:
-    """A selection that cannot be allocated is an error that says how much it would need."""
-    array = xz.open_array(store_of(huge(10**5, fill_value=1)))
-    with pytest.raises(xz.SelectionError, match="bytes of memory"):
+@pytest.mark.parametrize("chunk", [10**5, 2])
+def test_selections_larger_than_memory(chunk: int) -> None:
+    """A selection that cannot be allocated is an error that says how much it would need, before anything is planned."""
+    array = xz.open_array(store_of(huge(chunk, fill_value=1)))
+    with limited(10, 2**63), pytest.raises(xz.SelectionError, match="bytes of memory"):  # what was asked for counts
         array[...]
 
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from stores_fakes import FailingStore, without_file_locks
+from stores_fakes import CountingStore, FailingStore, without_file_locks
 
 import xzarr_backend as xz
-from xzarr_backend import compiled
+from xzarr_backend import changing, compiled
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
 
@@ -106,11 +106,14 @@ class Changes(RuleBasedStateMachine):
             self.folder.cleanup()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("few", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_sequence_of_changes(layout: str) -> None:
-    """Assigning, resizing, appending and reopening in any order give what NumPy gives."""
+def test_any_sequence_of_changes(layout: str, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Assigning, resizing, appending and reopening in any order give what NumPy gives, as with very many chunks."""
     from hypothesis.stateful import run_state_machine_as_test
 
+    if not few:
+        monkeypatch.setattr(changing, "FEW", 0)
     machine = type(f"Changes of {layout}", (Changes,), {"layout": layout})
     run_state_machine_as_test(machine, settings=settings(stateful_step_count=12))
 
@@ -138,6 +141,28 @@ def test_shrinking_a_grid_of_millions_looks_at_what_is_stored() -> None:
     array.resize((10**9, 10**6))
     assert array[10**9 - 1, 10**6 - 1] == 0
     assert array[5, 5] == 1
+
+
+def test_a_cut_through_millions_of_chunks_looks_at_what_is_stored() -> None:
+    """Of chunks that the new end cuts, only those that are stored are read and changed; others were all looked for."""
+    store = CountingStore(MemoryStore())
+    array = xz.create_array(store, shape=(10**15, 10**15), chunks=(10, 10), dtype="u1")
+    array[7:9, 10**14] = 1
+    store.requests.clear()
+    array.resize((8, 10**15))
+    assert [call.key for call in store.requests if "c/" in call.key and call.operation == "get"] == [f"c/0/{10**13}"]
+    array.resize((10**15, 10**15))
+    assert array[6:10, 10**14].tolist() == [0, 1, 0, 0]
+
+
+def test_a_cut_in_a_store_that_is_not_listed() -> None:
+    """What cannot be listed is looked for in every chunk."""
+    refusal = xz.UnsupportedError("the store cannot be listed")
+    store = FailingStore(MemoryStore(), lambda operation, key: refusal if operation in ("list_dir", "walk") else None)
+    array = xz.create_array(store, data=np.ones((2000, 8), "u1"), chunks=(1, 8))
+    array.resize((2000, 7))
+    array.resize((2000, 8))
+    assert (array[...] == [1] * 7 + [0]).all()
 
 
 def test_scalars_and_one_number() -> None:

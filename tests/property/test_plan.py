@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xzarr_backend as xz
 from tests.strategies import basic_keys, outer_keys, points_keys, shapes
 from xzarr_backend.chunk_grids import ChunkGrid, EdgedAxis, RegularAxis, regular_grid
+from xzarr_backend.errors import SelectionError
 from xzarr_backend.plan import plan
 from xzarr_backend.selection import Selection, parse_basic, parse_orthogonal, parse_points
 
@@ -126,3 +129,14 @@ def test_few_elements_of_a_huge_axis() -> None:
     grid = regular_grid((10**15,), (10,))
     planned = plan(parse_basic(slice(None, None, 10**14), (10**15,)), grid)
     assert [part.coords for part in planned.parts()] == [(n * 10**13,) for n in range(10)]
+
+
+@pytest.mark.parametrize("key", [slice(None), slice(3, 10**15 - 5), slice(None, None, -1), slice(None, None, 9)])
+def test_more_chunks_than_a_plan_has_room_for(key: slice) -> None:
+    """A selection across more chunks than could be listed is refused before they are, also where it takes no memory."""
+    grid = regular_grid((10**15,), (10,))
+    with pytest.raises(SelectionError, match="chunks along one dimension"):
+        plan(parse_basic(key, (10**15,)), grid)
+    array = xz.create_array({}, shape=(10**15,), chunks=(10,), dtype="u1")
+    with pytest.raises(SelectionError, match="chunks along one dimension"):
+        array[key] = 1

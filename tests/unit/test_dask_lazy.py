@@ -14,7 +14,7 @@ import pytest
 
 import xzarr_backend as xz
 from tests.stores_fakes import CountingStore
-from xzarr_backend import dask_lazy
+from xzarr_backend import chunk_grids, dask_lazy
 from xzarr_backend.stores import MemoryStore
 
 da = pytest.importorskip("dask.array")
@@ -368,3 +368,31 @@ def test_closing_the_chunked_dataset_closes_the_store(monkeypatch: pytest.Monkey
     with xz.open_zarr(dataset_of(3), consolidated=False):
         assert closed == []
     assert len(closed) == 1
+
+
+@pytest.mark.parametrize("opened", ["from_zarr", "open_zarr", "open_dataset"])
+def test_blocks_that_no_list_could_hold(opened: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dask lists the blocks along each dimension; of more chunks than the limit several make a block, aligned."""
+    import xarray as xr
+
+    monkeypatch.setattr(chunk_grids, "MOST_BLOCKS", 1000)
+    store: dict[str, bytes] = {}
+    xz.create_group(store)
+    array = xz.create_array(store, "v", shape=(10**5, 7), chunks=(3, 2), dtype="i2", dimension_names=("x", "y"))
+    array[99_990:, 5] = range(10)
+    data = {
+        "from_zarr": lambda: xz.from_zarr(store, "v"),
+        "open_zarr": lambda: xz.open_zarr(store, consolidated=False).v.data,
+        "open_dataset": lambda: xr.open_dataset(store, engine="xzarr", consolidated=False, chunks={}).v.data,
+    }[opened]()
+    assert data.chunks[1] == (2, 2, 2, 1)
+    assert set(data.chunks[0][:-1]) == {102}
+    assert len(data.chunks[0]) <= 1000
+    np.testing.assert_array_equal(data[99_985:].compute(scheduler="sync"), array[99_985:])
+
+
+def test_an_array_of_more_chunks_than_fit_into_memory() -> None:
+    """A header may claim any number of chunks."""
+    store: dict[str, bytes] = {}
+    xz.create_array(store, shape=(2**60,), chunks=(1,), dtype="i2")
+    assert xz.from_zarr(store).numblocks == (chunk_grids.MOST_BLOCKS,)

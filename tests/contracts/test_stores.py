@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.forks import in_child
 from tests.http_server import serve
-from xzarr_backend.errors import ReadOnlyError, UnsupportedError
+from xzarr_backend.errors import ReadOnlyError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, MappingStore, MemoryStore, Request, Store, open_store
 from xzarr_backend.stores.local import LocalStore
 from xzarr_backend.stores.zip import ZipStore
@@ -535,35 +536,31 @@ def test_stores_live_on_after_a_fork(tmp_path: Path, kind: str) -> None:
     store = MAKERS[kind](tmp_path, "a")
     store.set("k", b"value")
     assert raw(store.get("k")) == b"value"
-    assert _in_child(lambda: raw(store.get_many([Request("k")])[0]) == b"value")
+    assert in_child(lambda: raw(store.get_many([Request("k")])[0]) == b"value")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_http_lives_on_after_a_fork(remote: Store) -> None:
     """Sessions and loops are made anew in the child."""
     assert raw(remote.get("zarr.json")) == b"{}"
-    assert _in_child(lambda: raw(remote.get("zarr.json")) == b"{}")
+    assert in_child(lambda: raw(remote.get("zarr.json")) == b"{}")
     assert raw(remote.get("zarr.json")) == b"{}"
 
 
-def _in_child(check: Callable[[], bool]) -> bool:
-    import warnings
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_library_without_its_threads_says_so_after_a_fork(tmp_path: Path, again: bool) -> None:
+    """Requests of obstore would wait forever in the child; also those of a store that the child opens itself."""
+    store = MAKERS["obstore LocalStore"](tmp_path, "a")
+    store.set("k", b"value")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork with threads: what this is about
-        child = os.fork()
-    if child == 0:
-        signal_after(20)
-        try:
-            os._exit(0 if check() else 1)
-        except BaseException:
-            os._exit(2)
-    return os.waitpid(child, 0)[1] == 0
+    def refused() -> bool:
+        inherited = MAKERS["obstore LocalStore"](tmp_path, "a") if again else store
+        calls = [inherited.get, inherited.size, inherited.list_dir, lambda key: list(inherited.walk(key))]
+        for call in calls:
+            with pytest.raises(XzarrError, match=r"(?s)obstore does not work in a process that was forked.*spawn"):
+                call("k")
+        return True
 
-
-def signal_after(seconds: int) -> None:
-    """End this process when it hangs."""
-    import signal
-
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
+    assert in_child(refused)
+    assert raw(store.get("k")) == b"value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import pytest
 import xarray as xr
 
 import xzarr_backend as xz
+from tests.forks import in_child
 from tests.stores_fakes import FailingStore
 from xzarr_backend.errors import NodeNotFoundError, RegionError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, Request, open_store
@@ -203,6 +205,24 @@ def test_threads_share_a_session(session: Any) -> None:
         list(pool.map(append, range(1, 25, 6)))
     np.testing.assert_array_equal(xz.open_array(session.store, "a")[...], np.arange(1, 65))
     xr.testing.assert_identical(opened(session.store, group="g").sortby("t"), series(0, 25))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_is_told_that_it_cannot_go_on(repository: Any, session: Any) -> None:
+    """icechunk has no threads there, and its requests would wait forever; opening would, too."""
+    xz.to_zarr(series(0, 3), session.store)
+    session.commit("first")
+    snapshot = repository.readonly_session("main").store
+    array = xz.open_array(snapshot, "a")
+
+    def refused() -> bool:
+        for call in (lambda: array[...], lambda: xz.open_dataset(snapshot), lambda: list(array.store.walk(""))):
+            with pytest.raises(XzarrError, match="icechunk does not work in a process that was forked"):
+                call()
+        return True
+
+    assert in_child(refused)
+    assert array[...].sum() == series(0, 3).a.sum()
 
 
 @pytest.mark.parametrize("repository", ["folder"], indirect=True)

@@ -1,4 +1,4 @@
-"""Requests that run at the same time, and requests that are tried again.
+"""Requests that run at the same time, requests that are tried again, and requests that a fork would never end.
 
 Imports errors and base; fsspec and aiohttp only where they are in use. Invariant: all asynchronous stores share
 fsspec's own loop, which the first of them starts; one call has at most `WINDOW` requests in flight.
@@ -7,6 +7,7 @@ fsspec's own loop, which the first of them starts; one call has at most `WINDOW`
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -95,6 +96,22 @@ def is_transient(error: BaseException) -> bool:
     if aiohttp is None or isinstance(error, aiohttp.ClientConnectorError):
         return False
     return isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | aiohttp.ClientOSError)
+
+
+_runtimes: dict[str, int] = {}  # compiled library -> the process that used it first, and so started its threads
+
+
+def check_not_forked(library: str, where: str) -> None:
+    """Raise `XzarrError` in a process that was forked from one that used ``library``: it would wait forever.
+
+    A fork takes along what the library knows of its threads, but not the threads.
+    """
+    if _runtimes.setdefault(library, os.getpid()) != os.getpid():
+        raise XzarrError(
+            f"{library} does not work in a process that was forked from one that had used it",
+            where=where,
+            hint='start processes by "spawn" or "forkserver", as in multiprocessing.get_context("spawn")',
+        )
 
 
 class Gate:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import NodeNotFoundError, UnsupportedError
 from .base import Buffer, ByteRange, Request
-from .concurrency import Gate, on_loop
+from .concurrency import Gate, check_not_forked, on_loop
 from .files import thread_lock
 from .foreign import AsyncStore, collected
 
@@ -47,6 +47,7 @@ class IcechunkStore(AsyncStore):
     transactional = True
 
     def __init__(self, inner: Any, *, read_only: bool = False) -> None:
+        check_not_forked("icechunk", "a session")
         with _gate.alone():
             session = inner.session
             self._snapshot, self._branch, changes = session.snapshot_id, session.branch, not session.read_only
@@ -59,6 +60,7 @@ class IcechunkStore(AsyncStore):
         return f"icechunk:{self._snapshot if self._branch is None else f'{self._branch}, from {self._snapshot}'}"
 
     def _beside_others(self) -> AbstractContextManager[None]:
+        check_not_forked("icechunk", self.url)
         return nullcontext() if self.shared_between_processes else _gate.beside_others()
 
     @property
@@ -134,6 +136,7 @@ class IcechunkStore(AsyncStore):
                 yield key, None
 
     def _listed(self, listing: Callable[[str], Any], place: str) -> list[str]:
+        check_not_forked("icechunk", self.url)
         with nullcontext() if self.shared_between_processes else _gate.alone():
             return on_loop(collected(listing(place)))
 

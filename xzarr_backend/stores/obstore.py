@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, slice_buffer, split_answers, view_of
-from .concurrency import in_windows, on_loop, retried, retried_async
+from .concurrency import check_not_forked, in_windows, on_loop, retried, retried_async
 from .fsspec import GAP, LARGEST_READ, is_behind
 
 
@@ -60,16 +60,14 @@ class ObstoreStore(Store):
 
     def set(self, key: str, value: Buffer) -> None:
         """Store the object."""
-        import obstore
-
         self.check_writable()
+        obstore = self._library()
         obstore.put(self.inner, key, bytes(view_of(value)))
 
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store the object unless there is one, in one step."""
-        import obstore
-
         self.check_writable()
+        obstore = self._library()
         try:
             obstore.put(self.inner, key, bytes(view_of(value)), mode="create")
         except Exception as error:
@@ -80,9 +78,8 @@ class ObstoreStore(Store):
 
     def delete(self, key: str) -> None:
         """Delete the object."""
-        import obstore
-
         self.check_writable()
+        obstore = self._library()
         try:
             obstore.delete(self.inner, key)
         except Exception as error:
@@ -91,17 +88,15 @@ class ObstoreStore(Store):
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete all objects below ``prefix``."""
-        import obstore
-
         self.check_writable()
+        obstore = self._library()
         keys = [key for key, _ in self.walk(prefix)]
         if keys:
             obstore.delete(self.inner, keys)
 
     def list_dir(self, prefix: str) -> list[str]:
         """Return the names below ``prefix``."""
-        import obstore
-
+        obstore = self._library()
         found = obstore.list_with_delimiter(self.inner, prefix or None)
         names = {path.rstrip("/").rpartition("/")[2] + "/" for path in found["common_prefixes"]}
         names |= {item["path"].rpartition("/")[2] for item in found["objects"] if item["path"].startswith(prefix)}
@@ -109,8 +104,7 @@ class ObstoreStore(Store):
 
     def walk(self, prefix: str) -> Iterator[tuple[str, int | None]]:
         """Yield key and size of every object below ``prefix``."""
-        import obstore
-
+        obstore = self._library()
         for batch in obstore.list(self.inner, prefix or None):
             for item in batch:
                 if item["path"].startswith(prefix):
@@ -118,8 +112,7 @@ class ObstoreStore(Store):
 
     def size(self, key: str) -> int | None:
         """Return the object's size in bytes."""
-        import obstore
-
+        obstore = self._library()
         try:
             return int(obstore.head(self.inner, key)["size"])
         except Exception as error:
@@ -127,9 +120,14 @@ class ObstoreStore(Store):
                 raise
             return None
 
-    def _fetch_now(self, key: str, wanted: ByteRange | None) -> Buffer | None:
+    def _library(self) -> Any:
         import obstore
 
+        check_not_forked("obstore", self.url)
+        return obstore
+
+    def _fetch_now(self, key: str, wanted: ByteRange | None) -> Buffer | None:
+        obstore = self._library()
         if wanted is not None and wanted.length == 0:
             return None if self.size(key) is None else b""
         try:
@@ -142,8 +140,7 @@ class ObstoreStore(Store):
         return await retried_async(lambda: self._fetch_once(*request))
 
     async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
-        import obstore
-
+        obstore = self._library()
         if wanted is not None and wanted.length == 0:
             return None if self.size(key) is None else b""
         try:

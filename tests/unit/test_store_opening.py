@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xarray as xr
 
+import xzarr_backend as xz
 from tests.stores_fakes import Call, CountingStore, FailingStore
 from xzarr_backend.errors import UnsupportedError, XzarrError
 from xzarr_backend.stores import SCHEMES, ByteRange, MappingStore, MemoryStore, Request, open_store, public_url
@@ -58,6 +60,23 @@ def test_stores_of_ours_come_back_as_they_are() -> None:
     store = MemoryStore()
     assert open_store(store) is store
     assert open_store(store, mode="w") is store
+
+
+def test_paths_of_universal_pathlib(tmp_path: Path) -> None:
+    """They are what they stand for, as in zarr-python: a folder, or the place in the filesystem, with its options."""
+    upath = pytest.importorskip("upath")
+    for path in (upath.UPath(tmp_path / "x.zarr"), upath.UPath(f"file://{tmp_path}/x.zarr")):
+        store = open_store(path, mode="w")
+        assert isinstance(store, LocalStore) and store.root == str(tmp_path / "x.zarr")
+    place = upath.UPath("memory://with_upath/d.zarr")
+    xz.to_zarr(xr.Dataset({"v": ("x", [1, 2, 3])}), place)
+    assert open_store(place).name_of("k") == open_store("memory://with_upath/d.zarr").name_of("k")
+    assert xr.open_dataset(place, engine="xzarr").v.values.tolist() == [1, 2, 3]
+    assert xz.from_zarr(place / "v").sum().compute() == 6
+    cached = upath.UPath("simplecache::memory://with_upath/d.zarr", cache_storage=str(tmp_path / "cache"))
+    assert xz.open_array(cached, "v")[:].tolist() == [1, 2, 3]
+    assert list((tmp_path / "cache").iterdir())
+    place.rmdir(recursive=True)
 
 
 def test_mappers_become_what_they_stand_for(tmp_path: Path) -> None:

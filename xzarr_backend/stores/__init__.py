@@ -52,10 +52,10 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|::)")
 def open_store(store: Any, *, mode: str = "r", storage_options: Mapping[str, Any] | None = None) -> Store:
     """Return the store that ``store`` stands for; mode "r" makes it read-only, all other modes writable.
 
-    ``store`` is a path (a zip archive where it ends in ``.zip`` or is one), a URL, an fsspec mapper, a mapping of keys
-    to bytes, a store of this package (returned as it is), or one of zarr-python, icechunk or obstore. For URLs,
-    ``storage_options`` go to fsspec. Nothing needs to exist yet. Raise `XzarrError` for anything else,
-    `UnsupportedError` for an unknown scheme.
+    ``store`` is a path (a zip archive where it ends in ``.zip`` or is one), a URL, an fsspec mapper, a ``UPath`` of
+    universal_pathlib, a mapping of keys to bytes, a store of this package (returned as it is), or one of zarr-python,
+    icechunk or obstore. For URLs, ``storage_options`` go to fsspec. Nothing needs to exist yet. Raise `XzarrError` for
+    anything else, `UnsupportedError` for an unknown scheme.
     """
     if mode not in MODES:
         raise XzarrError(f"mode {mode!r} is not known", hint=f"known are {', '.join(MODES)}")
@@ -110,10 +110,11 @@ def open_path(url: str, read_only: bool, options: dict[str, Any]) -> Store:
 
 
 def _adapt(store: Any, read_only: bool) -> Store:
-    if hasattr(store, "fs") and hasattr(store, "root") and isinstance(store, Mapping):
-        from .fsspec import open_mapper
+    mapper = isinstance(store, Mapping) and hasattr(store, "fs") and hasattr(store, "root")
+    if mapper or all(hasattr(store, name) for name in ("fs", "path", "protocol", "storage_options")):
+        from .fsspec import open_place
 
-        return open_mapper(store, read_only)
+        return open_place(store.fs, store.root if mapper else store.path, read_only)
     if isinstance(store, Mapping):
         return MappingStore(store, read_only=read_only)
     package = type(store).__module__.partition(".")[0]

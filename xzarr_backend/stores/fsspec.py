@@ -366,10 +366,10 @@ def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
     return FsspecStore(fs, root, read_only=read_only, chain=url if "::" in url else "")
 
 
-def open_mapper(mapper: Any, read_only: bool) -> Store:
-    """Open the place that an fsspec mapper (``fs``, ``root``) stands for."""
-    if "file" in protocols(mapper.fs):
+def open_place(fs: Any, root: str, read_only: bool) -> Store:
+    """Open a place in an fsspec filesystem, which may be the local one."""
+    if "file" in protocols(fs):
         from .local import LocalStore
 
-        return LocalStore(mapper.root, read_only=read_only)
-    return FsspecStore(mapper.fs, mapper.root, read_only=read_only)
+        return LocalStore(root, read_only=read_only)
+    return FsspecStore(fs, root, read_only=read_only)

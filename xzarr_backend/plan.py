@@ -223,14 +223,16 @@ def _arange(piece: slice) -> Indices:
 
 def plan(selection: Selection, grid: ChunkGrid) -> Plan:
     """Return the plan of ``selection`` on ``grid``."""
-    axes, points = selection.axes, selection.points
+    axes, points, shape = selection.axes, selection.points, selection.planned_shape
+    if 0 in shape:  # along the other dimensions there may be any number of chunks
+        return Plan(shape, len(axes), ([],) * len(axes), points, None, False)
     if points:
         sections = tuple([] if at in points else plan_axis(axis, grid[at]) for at, axis in enumerate(axes))
         found = _sort_points([axes[at] for at in points], [grid[at] for at in points])  # type: ignore[misc]
-        return Plan(selection.planned_shape, len(axes), sections, points, found, False)
+        return Plan(shape, len(axes), sections, points, found, False)
     sections = tuple(map(plan_axis, axes, grid))
     arrays = [axis for axis in axes if type(axis) is not range]
-    return Plan(selection.planned_shape, len(axes), sections, (), None, len(arrays) > 1)
+    return Plan(shape, len(axes), sections, (), None, len(arrays) > 1)
 
 
 def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:

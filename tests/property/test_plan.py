@@ -131,6 +131,15 @@ def test_few_elements_of_a_huge_axis() -> None:
     assert [part.coords for part in planned.parts()] == [(n * 10**13,) for n in range(10)]
 
 
+@pytest.mark.parametrize("key", [np.s_[:], np.s_[5:5], np.s_[3:3, :], np.s_[..., :7]])
+def test_nothing_of_very_many_chunks(key: Any) -> None:
+    """An empty selection has no parts, however many chunks there are along the other dimensions."""
+    array = xz.create_array({}, shape=(10**9, 10**9, 0), chunks=(10, 10, 1), dtype="u1")
+    assert array[key].shape == np.empty(array.shape, "u1")[key].shape
+    array[key] = 1
+    assert array.nchunks_stored() == 0
+
+
 @pytest.mark.parametrize("key", [slice(None), slice(3, 10**15 - 5), slice(None, None, -1), slice(None, None, 9)])
 def test_more_chunks_than_a_plan_has_room_for(key: slice) -> None:
     """A selection across more chunks than could be listed is refused before they are, also where it takes no memory."""

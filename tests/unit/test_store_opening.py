@@ -71,12 +71,32 @@ def test_paths_of_universal_pathlib(tmp_path: Path) -> None:
     place = upath.UPath("memory://with_upath/d.zarr")
     xz.to_zarr(xr.Dataset({"v": ("x", [1, 2, 3])}), place)
     assert open_store(place).name_of("k") == open_store("memory://with_upath/d.zarr").name_of("k")
-    assert xr.open_dataset(place, engine="xzarr").v.values.tolist() == [1, 2, 3]
+    assert xr.open_dataset(place, engine="xzarr", consolidated=False).v.values.tolist() == [1, 2, 3]
     assert xz.from_zarr(place / "v").sum().compute() == 6
     cached = upath.UPath("simplecache::memory://with_upath/d.zarr", cache_storage=str(tmp_path / "cache"))
     assert xz.open_array(cached, "v")[:].tolist() == [1, 2, 3]
     assert list((tmp_path / "cache").iterdir())
     place.rmdir(recursive=True)
+
+
+def test_nodes_of_zarr_python(tmp_path: Path) -> None:
+    """They are the place where they lie; where that is no store of its own, the error says what to pass."""
+    zarr = pytest.importorskip("zarr")
+    xz.to_zarr(xr.Dataset({"v": ("x", [1, 2, 3])}), tmp_path, group="g/h")
+    xz.to_zarr(xr.Dataset({"v": ("x", [1, 2, 3])}), "memory://with_nodes", group="g/h")
+    remote = zarr.storage.FsspecStore.from_url("memory://with_nodes", read_only=True)
+    for root in (tmp_path, remote):
+        group = zarr.open_group(root, path="g/h", mode="r")
+        for place in (group, group.store_path):
+            assert xr.open_dataset(place, engine="xzarr", consolidated=False).v.values.tolist() == [1, 2, 3]
+        assert xz.from_zarr(group["v"]).sum().compute() == 6
+        assert open_store(group, mode="a").read_only
+    assert open_store(zarr.open_group(tmp_path, path="g", mode="a"), mode="a").lock("k") is not None
+    memory = zarr.storage.MemoryStore()
+    xz.to_zarr(xr.Dataset({"v": ("x", [1, 2, 3])}), memory)
+    assert xr.open_dataset(zarr.open_group(memory), engine="xzarr").v.values.tolist() == [1, 2, 3]
+    with pytest.raises(XzarrError, match="pass its store, and 'v' as the path"):
+        xz.open_array(zarr.open_array(memory, path="v"))
 
 
 def test_mappers_become_what_they_stand_for(tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def open_store(store: Any, *, mode: str = "r", storage_options: Mapping[str, Any
     """Return the store that ``store`` stands for; mode "r" makes it read-only, all other modes writable.
 
     ``store`` is a path (a zip archive where it ends in ``.zip`` or is one), a URL, an fsspec mapper, a ``UPath`` of
-    universal_pathlib, a mapping of keys to bytes, a store of this package (returned as it is), or one of zarr-python,
-    icechunk or obstore. For URLs, ``storage_options`` go to fsspec. Nothing needs to exist yet. Raise `XzarrError` for
-    anything else, `UnsupportedError` for an unknown scheme.
+    universal_pathlib, a mapping of keys to bytes, a store of this package (returned as it is), one of zarr-python,
+    icechunk or obstore, or a node of zarr-python. For URLs, ``storage_options`` go to fsspec. Nothing needs to exist
+    yet. Raise `XzarrError` for anything else, `UnsupportedError` for an unknown scheme.
     """
     if mode not in MODES:
         raise XzarrError(f"mode {mode!r} is not known", hint=f"known are {', '.join(MODES)}")

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import UnsupportedError
+from ..errors import UnsupportedError, XzarrError
 from .base import (
     Buffer,
     ByteRange,
@@ -35,18 +35,32 @@ def adapt(store: Any, read_only: bool) -> Store | None:
     """Return a store of ours that works with a foreign ``store``, None when it is nothing that is known here.
 
     Stores of zarr-python that only stand for another place are opened as that place: there it is faster, and has locks.
+    A node of zarr-python, or its ``StorePath``, is the place where it lies.
     """
+    node = getattr(store, "store_path", store)
+    path = ""
+    if type(node).__name__ == "StorePath":
+        store, path = node.store, node.path
     if not _is_async(store):
         return None
     kind = type(store).__name__ if type(store).__module__.startswith("zarr.storage") else ""
     read_only = read_only or bool(getattr(store, "read_only", False))
     if kind == "FsspecStore":
-        return FsspecStore(store.fs, store.path, read_only=read_only)
+        return FsspecStore(store.fs, _below(store.path, path), read_only=read_only)
+    if kind == "LocalStore":
+        return LocalStore(_below(str(store.root), path), read_only=read_only)
+    if path:
+        raise XzarrError(
+            f"{path!r} in a {type(store).__name__} is no store of its own",
+            hint=f"pass its store, and {path!r} as the path, component or group in it",
+        )
     if kind == "ObjectStore":
         return ObstoreStore(store.store, read_only=read_only)
-    if kind == "LocalStore":
-        return LocalStore(store.root, read_only=read_only)
     return AsyncStore(store, read_only=read_only)
+
+
+def _below(root: str, path: str) -> str:
+    return f"{root.rstrip('/')}/{path}" if path else root
 
 
 def _is_async(store: Any) -> bool:

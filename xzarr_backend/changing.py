@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .options import Options
 
 FEW = 1000  # deletes that are sent without asking the store what there is
+LOOKED_FOR = 100_000  # chunks that are looked for one by one, many at a time, without asking the store what there is
 
 
 class Node(Protocol):
@@ -339,7 +340,7 @@ def _cut_regions(array: Array, spec: ArraySpec, axis: int, cut: slice) -> Iterat
     """
     counts = spec.chunk_grid.counts
     try:
-        stored = None if math.prod(counts) // counts[axis] <= FEW else list(stored_chunks(array))
+        stored = None if math.prod(counts) // counts[axis] <= LOOKED_FOR else list(stored_chunks(array))
     except UnsupportedError:  # the store cannot be listed
         stored = None
     if stored is None:

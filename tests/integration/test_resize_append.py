@@ -114,6 +114,7 @@ def test_any_sequence_of_changes(layout: str, few: bool, monkeypatch: pytest.Mon
 
     if not few:
         monkeypatch.setattr(changing, "FEW", 0)
+        monkeypatch.setattr(changing, "LOOKED_FOR", 0)
     machine = type(f"Changes of {layout}", (Changes,), {"layout": layout})
     run_state_machine_as_test(machine, settings=settings(stateful_step_count=12))
 
@@ -155,8 +156,9 @@ def test_a_cut_through_millions_of_chunks_looks_at_what_is_stored() -> None:
     assert array[6:10, 10**14].tolist() == [0, 1, 0, 0]
 
 
-def test_a_cut_in_a_store_that_is_not_listed() -> None:
+def test_a_cut_in_a_store_that_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be listed is looked for in every chunk."""
+    monkeypatch.setattr(changing, "LOOKED_FOR", 100)
     refusal = xz.UnsupportedError("the store cannot be listed")
     store = FailingStore(MemoryStore(), lambda operation, key: refusal if operation in ("list_dir", "walk") else None)
     array = xz.create_array(store, data=np.ones((2000, 8), "u1"), chunks=(1, 8))

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +30,7 @@ from .nodes import place_of
 from .pending import load_record, turn_of
 from .selection import parse_basic
 from .spec import JSON, ArraySpec, GroupSpec
-from .stored import stored_chunks
+from .stored import StoredChunk, stored_chunks
 from .stored_documents import store_new_document
 from .stores.base import Store
 from .stores.files import ObjectLock, own_lock, thread_lock
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 FEW = 1000  # deletes that are sent without asking the store what there is
 LOOKED_FOR = 100_000  # chunks that are looked for one by one, many at a time, without asking the store what there is
+
+Listing = Callable[[], list[StoredChunk]]  # what is stored of an array, when that is asked for
 
 
 class Node(Protocol):
@@ -318,7 +320,8 @@ def store_shape(
 def clear_beyond(array: Array, shape: tuple[int, ...]) -> None:
     """Remove what ``array`` (of its old shape) stores beyond ``shape``: objects, and parts of those at the edge."""
     counts = array.spec.chunk_grid.resized(shape).counts
-    for key in _keys_beyond(array, counts):
+    stored = cache(lambda: list(stored_chunks(array)))  # listed once, where anything is many
+    for key in _keys_beyond(array, counts, stored):
         array.store.delete(key)
     ends = [_end_of_last(array, axis, count, n) for axis, (count, n) in enumerate(zip(counts, shape, strict=True))]
     if 0 in ends:
@@ -329,30 +332,29 @@ def clear_beyond(array: Array, shape: tuple[int, ...]) -> None:
     destination = Destination(array.store, layout, spec.shape, array.where, limit, False, lock)
     for axis, (length, end) in enumerate(zip(shape, ends, strict=True)):
         if length < end:
-            for region in _cut_regions(array, spec, axis, slice(length, end)):
+            for region in _cut_regions(spec.chunk_grid, axis, slice(length, end), stored):
                 write(destination, parse_basic(region, spec.shape), np.asarray(layout.fill, layout.dtype))
 
 
-def _cut_regions(array: Array, spec: ArraySpec, axis: int, cut: slice) -> Iterator[tuple[slice, ...]]:
+def _cut_regions(grid: ChunkGrid, axis: int, cut: slice, stored: Listing) -> Iterator[tuple[slice, ...]]:
     """Yield regions that hold all that is stored in the ``cut`` along ``axis``, which lies in the last chunk there.
 
     That is the cut itself, or where it goes through many chunks, its part in each that is stored.
     """
-    counts = spec.chunk_grid.counts
-    try:
-        stored = None if math.prod(counts) // counts[axis] <= LOOKED_FOR else list(stored_chunks(array))
-    except UnsupportedError:  # the store cannot be listed
-        stored = None
-    if stored is None:
-        yield (*(slice(None),) * axis, cut)
+    counts = grid.counts
+    whole = (*(slice(None),) * axis, cut)
+    if math.prod(counts) // counts[axis] <= LOOKED_FOR:
+        yield whole
         return
-    for coords in (chunk.coords for chunk in stored):
+    try:
+        found = stored()
+    except UnsupportedError:  # the store cannot be listed
+        yield whole
+        return
+    for coords in (chunk.coords for chunk in found):
         if coords[axis] == counts[axis] - 1 and all(map(operator.lt, coords, counts)):
-            starts = [int(along.start(at)) for along, at in zip(spec.chunk_grid, coords, strict=True)]
-            ends = [start + along.size(at) for along, start, at in zip(spec.chunk_grid, starts, coords, strict=True)]
-            region = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
-            region[axis] = cut
-            yield tuple(region)
+            region = grid.chunk_of(coords)
+            yield (*region[:axis], cut, *region[axis + 1 :])
 
 
 def _end_of_last(array: Array, axis: int, count: int, length: int) -> int:
@@ -364,14 +366,14 @@ def _end_of_last(array: Array, axis: int, count: int, length: int) -> int:
     return min(int(along.start(count - 1)) + along.size(count - 1), old)
 
 
-def _keys_beyond(array: Array, counts: tuple[int, ...]) -> Iterator[str]:
+def _keys_beyond(array: Array, counts: tuple[int, ...], stored: Listing) -> Iterator[str]:
     """Yield the keys of the objects that lie outside a grid of ``counts``: all, or where they are many, the stored."""
     old = array.spec.chunk_grid.counts
     kept = math.prod(min(a, b) for a, b in zip(old, counts, strict=True))
     if math.prod(old) - kept <= FEW:
         yield from (array.layout.key(coords) for coords in _coords_beyond(old, counts))
         return
-    for chunk in list(stored_chunks(array)):
+    for chunk in stored():
         if any(coord >= count for coord, count in zip(chunk.coords, counts, strict=True)):
             yield chunk.key
 

@@ -152,6 +152,7 @@ def test_a_cut_through_millions_of_chunks_looks_at_what_is_stored() -> None:
     store.requests.clear()
     array.resize((8, 10**15))
     assert [call.key for call in store.requests if "c/" in call.key and call.operation == "get"] == [f"c/0/{10**13}"]
+    assert sum(call.operation == "walk" for call in store.requests) == 1
     array.resize((10**15, 10**15))
     assert array[6:10, 10**14].tolist() == [0, 1, 0, 0]
 

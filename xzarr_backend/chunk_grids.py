@@ -112,12 +112,15 @@ class EdgedAxis:
 Axis = RegularAxis | EdgedAxis
 
 
-def listable(step: int, length: int) -> int:
-    """Return the length of blocks of chunks that a list may name: ``step``, but of very many chunks a multiple of it.
+def listable(size: Any, length: int) -> Any:
+    """Return the length of blocks that may be listed: the chunks' own ``size``, but of very many a multiple of it.
 
-    dask lists the blocks along each dimension, and a header may claim more chunks than any memory has room for.
+    dask lists the blocks along each dimension, and a header may claim more chunks than any memory has room for. Sizes
+    of explicit edges stay as they are.
     """
-    return step * max(1, -(-length // (step * MOST_BLOCKS))) if step else step
+    if not isinstance(size, int) or not 0 < size * MOST_BLOCKS < length:
+        return size
+    return size * -(-length // (size * MOST_BLOCKS))
 
 
 class ChunkGrid(tuple[Axis, ...]):

@@ -236,11 +236,9 @@ def plan(selection: Selection, grid: ChunkGrid) -> Plan:
 
 
 def plan_axis(chosen: range | Indices, axis: Axis) -> list[Section]:
-    """Return the sections of one dimension, in the order of the chunks; raise `SelectionError` for too many."""
+    """Return the sections of one dimension, of which something is chosen; raise `SelectionError` for too many."""
     if type(chosen) is not range:
         return _array_sections(chosen, axis)
-    if not chosen:
-        return []
     if chosen.step == 1 and isinstance(axis, RegularAxis):
         start, count, step = chosen.start, len(chosen), axis.step
         chunk, low = divmod(start, step)
@@ -315,8 +313,6 @@ def _array_sections(chosen: Indices, axis: Axis) -> list[Section]:
 
 def _sorted_by(*keys: Indices) -> tuple[Indices, list[slice]]:
     """Return positions sorted by ``keys``, and where among them each distinct combination of keys lies."""
-    if not keys[0].size:
-        return np.empty(0, np.intp), []
     order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
     changes: Any = False
     for key in keys:

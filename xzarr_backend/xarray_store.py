@@ -169,7 +169,7 @@ class GroupStore(AbstractDataStore):
         chunks, shards = _compact(array.chunks), array.shards
         plain = {
             "chunks": chunks,
-            "preferred_chunks": dict(zip(dims, map(_listed, chunks, array.shape), strict=True)),
+            "preferred_chunks": dict(zip(dims, map(listable, chunks, array.shape), strict=True)),
             "shards": None if shards is None else _compact(shards),
         }
         named = {"compressors": codecs.compressors, "filters": codecs.filters}
@@ -220,10 +220,6 @@ _CONTAINERS = (list, dict)
 
 def _compact(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple([size if isinstance(size, int) else compact_sizes(size) for size in sizes])
-
-
-def _listed(size: Any, length: int) -> Any:
-    return listable(size, length) if isinstance(size, int) else size
 
 
 def compact_sizes(sizes: int | tuple[int, ...]) -> int | tuple[int, ...]:

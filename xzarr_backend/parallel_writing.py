@@ -16,6 +16,7 @@ from .array import Array
 from .errors import RegionError
 from .executor import inline
 from .selection import parse_basic
+from .stores.concurrency import this_process
 from .write_locks import (
     PROCESSES,
     THREADS,
@@ -24,7 +25,6 @@ from .write_locks import (
     no_lock,
     not_shared,
     offers_locks,
-    this_process,
     where_computed,
 )
 from .write_planning import Blocks, Region, WritePlan, check_aligned, cut_edges, plan_blocks

@@ -7,8 +7,6 @@ at a time, so that no two tasks can wait for each other; where no lock can be ha
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,17 +14,13 @@ from typing import Any
 
 from .errors import RegionError
 from .stores.base import Store
+from .stores.concurrency import this_process
 from .stores.files import own_lock
 
 LockFactory = Callable[[str], AbstractContextManager[Any]]
 
 THREADS, PROCESSES, CLUSTER = "threads", "processes", "cluster"
 STRIPES = 1024  # a cluster's scheduler remembers every lock: objects share so many names
-
-
-def this_process() -> str:
-    """Return what names this process among all that may write."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def where_computed() -> str:

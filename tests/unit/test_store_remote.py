@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -315,6 +317,20 @@ def test_memory_stores_pickle_within_a_process_as_themselves() -> None:
     del same, store
     copy = pickle.loads(frozen)
     assert copy.get("k") == b"2"
+
+
+@pytest.mark.parametrize("chain", ["memory://", "simplecache::memory://"])
+def test_memory_of_fsspec_is_carried_to_other_processes(chain: str) -> None:
+    """There it would be empty, and all chunks missing; in the same process it stays the same place."""
+    values = np.arange(6.0)
+    made = xz.create_array("memory://carried", data=values, chunks=4, overwrite=True)
+    store = open_store(f"{chain}carried", mode="r")
+    frozen = pickle.dumps(xz.open_array(store))
+    made[0] = 7
+    assert "::" in chain or pickle.loads(frozen)[0] == 7
+    reads = "import pickle, sys; print(pickle.load(sys.stdin.buffer)[...].tolist())"
+    printed = subprocess.run([sys.executable, "-c", reads], input=frozen, capture_output=True, check=True).stdout
+    assert printed.decode().strip() == str(values.tolist())
 
 
 def test_what_runs_alone() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 import threading
 import time
@@ -23,6 +24,11 @@ TRIES = 3
 PAUSE = 0.1  # seconds before the second try; doubled before the third
 
 T = TypeVar("T")
+
+
+def this_process() -> str:
+    """Return what names this process among those of all machines."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def on_loop(coroutine: Coroutine[Any, Any, T], loop: Any = None) -> T:

@@ -1,7 +1,7 @@
 """Objects of any fsspec filesystem: S3, HTTP, memory, references, chains of them.
 
-Imports errors, base, concurrency, filesystems and local (for mappers over folders); fsspec is imported at the first
-call. Invariant: only what the filesystem says now is not there counts as missing, and no other error is swallowed.
+Imports errors, base, concurrency, filesystems, memory, and local (for mappers over folders); fsspec is imported at the
+first call. Invariant: only what the filesystem says now is not there counts as missing; no other error is swallowed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ..errors import UnsupportedError
 from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, slice_buffer, split_answers, view_of
-from .concurrency import in_windows, is_transient, on_loop, retried, retried_async
+from .concurrency import in_windows, is_transient, on_loop, retried, retried_async, this_process
 from .filesystems import (
     MISSING,
     in_one_request,
@@ -29,6 +29,7 @@ from .filesystems import (
     renewed,
     token_of,
 )
+from .memory import reopen_copy
 
 GAP = 1 << 16  # bytes: fetching them costs less than another request
 LARGEST_READ = 1 << 24  # bytes that neighbouring ranges may grow to
@@ -50,7 +51,11 @@ class FsspecStore(Store):
         self.url = self._chain or public_url(named(fs, self.root))
 
     def __reduce__(self) -> Any:
-        return _reopen, (self.fs, self.root + self._tail, self.read_only, self._chain)
+        place = (self.fs, self.root + self._tail, self.read_only, self._chain)
+        if self.shared_between_processes:
+            return _reopen, place
+        # another process has a memory of its own, where all this would be missing
+        return _reopen_memory, (this_process(), place, {key: bytes(self.get(key) or b"") for key, _ in self.walk("")})
 
     @property
     def identity(self) -> Hashable:
@@ -344,6 +349,12 @@ async def _http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:
 
 def _reopen(fs: Any, root: str, read_only: bool, chain: str) -> FsspecStore:
     return FsspecStore(fs, root, read_only=read_only, chain=chain)
+
+
+def _reopen_memory(home: str, place: tuple[Any, str, bool, str], objects: dict[str, bytes]) -> Store:
+    """Return the store itself where it was pickled, in any other process a copy of what it held then."""
+    store = _reopen(*place)
+    return store if home == this_process() else reopen_copy(f"{home} {store.identity}", objects, store.read_only)
 
 
 def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:

@@ -157,7 +157,7 @@ class MemoryStore(MappingStore):
         _alive[self._token] = copied
 
     def __reduce__(self) -> Any:
-        return _unpickle, (type(self), self._token, {k: bytes(v) for k, v in list(self.inner.items())}, self.read_only)
+        return reopen_copy, (self._token, {k: bytes(v) for k, v in list(self.inner.items())}, self.read_only)
 
     def _copied(self, value: Buffer) -> bytes:
         return _stamped(value)
@@ -175,8 +175,9 @@ class MemoryStore(MappingStore):
         return now, [slice_buffer(value, wanted) for wanted in ranges]
 
 
-def _unpickle(kind: type[MemoryStore], token: str, objects: dict[str, bytes], read_only: bool) -> MemoryStore:
-    store = kind(read_only=read_only)
+def reopen_copy(token: str, objects: dict[str, bytes], read_only: bool) -> MemoryStore:
+    """Return the store that ``token`` stands for in this process, one of ``objects`` where there is none yet."""
+    store = MemoryStore(read_only=read_only)
     alive = _alive.get(token)
     if alive is None:
         alive = _alive[token] = _Objects((key, _stamped(value)) for key, value in objects.items())

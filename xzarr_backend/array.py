@@ -193,7 +193,7 @@ class Array:
         check_writable(self)
         compiled = self.compiled
         destination = compiled.destination(lock or partial(own_lock, self.store))
-        write(destination, selection, cast(values, self.dtype, self.where))
+        write(destination, selection, cast(values, self.spec.dtype, self.where))
         if "source" in compiled.__dict__:
             compiled.source.indexes.clear()  # shards were replaced
 

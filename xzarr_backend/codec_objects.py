@@ -7,6 +7,7 @@ xarray's built-in writer to take: numcodecs objects for v2, dicts with name and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ _DEFAULTS: dict[str, dict[str, JSON]] = {
     "zlib": {"level": 1},
     "bz2": {"level": 1},
 }
+# what encoders would refuse with the first chunk, when the array stands there already
+_LEVELS = {"gzip": (0, 9), "zlib": (-1, 9), "bz2": (1, 9), "blosc": (0, 9), "zstd": (-131072, 22)}
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")  # by the numbers that numcodecs has for them
 
 
@@ -112,13 +115,15 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     """Return the codec that a caller means under the name and with the members that the format demands.
 
     In v2 ids of numcodecs; in v3 registered names, and ``numcodecs.*`` for what has none. ``itemsize``: the bytes of
-    an element, which blosc wants to know. Raises `MetadataError` as `named_of` does.
+    an element, which blosc wants to know. Raises `MetadataError` as `named_of` does, and for levels and members that
+    the common compressors do not have.
     """
     named = named_of(codec)
     prefixed = named.name.startswith(_OWN)
     short = named.name.removeprefix(_OWN)
     short = _OLD_NAMES.get(short, short)
     configuration = {**_DEFAULTS.get(short, {}), **named.configuration}
+    _check_members(short, configuration)
     if short == "blosc":
         known = (
             itemsize if not isinstance(codec, str | Mapping | Named) else 0
@@ -137,6 +142,20 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     if short in _SAME_IN_V3 or (short in V3_CODECS and not prefixed):
         return Named(short, configuration)
     return Named(_OWN + short if prefixed or _OWN + short in CODECS else short, configuration)
+
+
+def _check_members(name: str, configuration: Mapping[str, JSON]) -> None:
+    if name not in _LEVELS:
+        return
+    known = {*_DEFAULTS[name], "typesize"} if name == "blosc" else {*_DEFAULTS[name]}
+    for member in configuration.keys() - known:
+        nearest = get_close_matches(member, known, 1, 0.4)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}"
+        raise MetadataError(f"codec {name!r} has no member {member!r}", hint=hint)
+    member, (least, most) = ("clevel" if name == "blosc" else "level"), _LEVELS[name]
+    level = configuration[member]
+    if not isinstance(level, int) or not least <= level <= most:
+        raise MetadataError(f"codec {name!r}: {member} {level!r} is not from {least} to {most}")
 
 
 def _blosc(configuration: dict[str, JSON], zarr_format: int, itemsize: int, least: int) -> dict[str, JSON]:

@@ -7,6 +7,7 @@ what is written are the documents of the format, complete and in one object each
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,18 @@ from .chunk_keys import ChunkKeyEncoding, parse_chunk_key_encoding
 from .codec_objects import named_of, spelled
 from .codecs import ARRAY_BYTES, BYTES_BYTES, lookup
 from .dtypes import DataType, as_dtype
-from .errors import MetadataError, UnsupportedError
+from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v2 import format_array_v2, v2_chain
 from .formats.v3 import format_array_v3
 from .layout import compile_layout
 from .nodes import clean_path
 from .options import Options
-from .placing import array_documents, place_node
+from .placing import array_documents, make_parents, place_node
 from .profile_creation import express_array, place_extra
 from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken
 from .spec import JSON, ArraySpec, Named
 from .stores import open_store
+from .stores.base import Store
 
 
 class _Format(int):
@@ -75,9 +77,9 @@ def create_array(
     ``dtype_semantic``, and what they would read wrongly is refused. Groups above ``path`` that are missing are created.
     Raises `NodeExistsError` where something is stored and ``overwrite`` is
     not set, `MetadataError` or `UnsupportedError` for what the format cannot hold, `RegionError` for data that do not
-    fit the data type; nothing is stored then.
+    fit the data type; nothing is stored then. In a folder what is there is replaced when all data are stored.
     """
-    values = None if data is None else np.asarray(data)
+    values = None if data is None else _values(data, dtype)
     chosen = None if profile is None else find_profile(profile)
     path = clean_path(f"{path}/{name}" if name else path)
     keywords = {
@@ -105,21 +107,33 @@ def create_array(
     opened = opened.durably() if durable else opened
     compile_layout(spec, path)  # before anything is written: what cannot be compiled cannot be stored
     if values is not None:
-        values = cast(values, spec.dtype.numpy, "data")
-    place_node(opened, path, array_documents(spec, path), zarr_format, overwrite)
+        values = cast(values, spec.dtype, "data")
+    make_parents(opened, path, zarr_format)
     place_extra(opened, chosen, path, zarr_format, itself=False)
     every = chosen is not None and needs_every_chunk(chosen, spec)
-    array = Array(opened, path, spec, Options(writable=True, write_empty_chunks=write_empty_chunks or every or None))
-    if values is not None or every:
-        fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
-        array[...] = fill if values is None else values
-    return array
+    options = Options(writable=True, write_empty_chunks=write_empty_chunks or every or None)
+    fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
+    stored = fill if values is None and every else values
+    with _place(opened, path, overwrite and stored is not None) as (building, at):
+        place_node(building, at, array_documents(spec, at), zarr_format, overwrite)
+        if stored is not None:
+            Array(building, at, spec, options)[...] = stored
+    return Array(opened, path, spec, options)
+
+
+def _place(store: Store, path: str, replaces: bool) -> AbstractContextManager[tuple[Store, str]]:
+    """Yield where an array is built: beside the one whose place it takes, so that an error leaves that as it was."""
+    if not replaces:
+        return nullcontext((store, path))
+    from .transactions import replaced_node
+
+    return replaced_node(store, path)
 
 
 def _by_profile(profile: Profile, path: str, keywords: dict[str, Any], values: Any) -> tuple[dict[str, Any], Any]:
     """Return the keywords of `build_spec` and the values that the readers of ``profile`` can read."""
     if values is not None:
-        values = cast(values, keywords["dtype"].numpy, "data")
+        values = cast(values, keywords["dtype"], "data")
     name = path.rpartition("/")[2] or "data"
     found = express_array(
         profile, name, keywords["shape"], keywords["dtype"], values, keywords["fill_value"], keywords["attributes"]
@@ -215,6 +229,17 @@ def _shape(shape: int | Sequence[int] | None, values: Any) -> tuple[int, ...]:
     if any(n < 0 for n in found):
         raise MetadataError(f"shape {found} has a negative length")
     return found
+
+
+def _values(data: Any, dtype: Any) -> Any:
+    """Return ``data`` as an array, of its own data type unless ``dtype`` says that its tuples are records."""
+    try:
+        wanted = None if dtype is None else as_dtype(dtype)
+        return cast(data, wanted, "data") if wanted is not None and wanted.fields else np.asarray(data)
+    except ValueError as error:
+        if isinstance(error, XzarrError):
+            raise
+        raise MetadataError(f"the data make no array: {error}", where="data") from error
 
 
 def _dtype(dtype: Any, values: Any) -> DataType:

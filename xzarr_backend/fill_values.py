@@ -67,7 +67,7 @@ def _whole(value: JSON) -> int:
     raise ValueError(f"a whole number is needed, not {value!r}")
 
 
-def _limits(name: str) -> tuple[int, int]:
+def integer_limits(name: str) -> tuple[int, int]:
     """Return the least and the greatest value of the integer type called ``name``, such as "uint4"."""
     bits = int(name.lstrip("uint"))
     return (0, 2**bits - 1) if name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -75,7 +75,7 @@ def _limits(name: str) -> tuple[int, int]:
 
 def _parse_integer(dtype: DataType, value: JSON) -> Any:
     number = _whole(value)
-    low, high = _limits(dtype.name)
+    low, high = integer_limits(dtype.name)
     if not low <= number <= high:
         raise ValueError(f"{number} is outside the range {low} to {high}")
     return dtype.numpy.type(number)

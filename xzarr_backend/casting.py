@@ -157,8 +157,8 @@ def _cast_text(given: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _cast_fields(values: Any, dtype: DataType) -> Any:
-    """Return records of ``dtype``; fields go by their place, as in NumPy, and tuples and single values are taken too."""
-    given = values if isinstance(values, np.ndarray | np.generic) and values.dtype.names else None
+    """Return records of ``dtype``: of records, whose fields go by their place as in NumPy, or of tuples."""
+    given: Any = values if isinstance(values, np.ndarray | np.generic) and values.dtype.names else None
     if given is None:  # each field as Python objects: NumPy would cut off and wrap what does not fit
         given = np.asarray(values, np.dtype([(field.name, object, field.shape) for field in dtype.fields]))
     names = given.dtype.names

@@ -6,6 +6,7 @@ what is written are the documents of the format, complete and in one object each
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -21,8 +22,8 @@ from .codec_objects import named_of, spelled
 from .codecs import ARRAY_BYTES, BYTES_BYTES, lookup
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError, XzarrError
-from .formats.v2 import format_array_v2, v2_chain
-from .formats.v3 import format_array_v3
+from .formats.v2 import format_array_v2, parse_array_v2, v2_chain
+from .formats.v3 import format_array_v3, parse_array_v3
 from .layout import compile_layout
 from .nodes import clean_path
 from .options import Options
@@ -215,7 +216,14 @@ def build_spec(
 
 
 def _with_document(spec: ArraySpec) -> ArraySpec:
-    return spec._replace(document=format_array_v3(spec) if spec.zarr_format == 3 else format_array_v2(spec))
+    """Return ``spec`` with its document, which must read back: what nobody could open again is not stored."""
+    if spec.zarr_format == 3:
+        document = format_array_v3(spec)
+        parse_array_v3(document)
+    else:
+        document = format_array_v2(spec)
+        parse_array_v2(document, spec.attributes)
+    return spec._replace(document=document)
 
 
 def _shape(shape: int | Sequence[int] | None, values: Any) -> tuple[int, ...]:
@@ -223,7 +231,10 @@ def _shape(shape: int | Sequence[int] | None, values: Any) -> tuple[int, ...]:
         if values is None:
             raise MetadataError("an array needs a shape, or data to take it from", hint="give shape= or data=")
         return tuple(values.shape)
-    found = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    try:
+        found = tuple(map(_length, shape if np.iterable(shape) and not isinstance(shape, str) else (shape,)))
+    except TypeError as error:
+        raise MetadataError(f"shape={shape!r:.80} is no shape: {error}", hint="give whole numbers") from None
     if values is not None and found != values.shape:
         raise MetadataError(f"shape {found} is not that of the data, {values.shape}")
     if any(n < 0 for n in found):
@@ -240,6 +251,12 @@ def _values(data: Any, dtype: Any) -> Any:
         if isinstance(error, XzarrError):
             raise
         raise MetadataError(f"the data make no array: {error}", where="data") from error
+
+
+def _length(given: Any) -> int:
+    if isinstance(given, bool | np.bool_):
+        raise TypeError(f"{given} is no length")
+    return operator.index(given)
 
 
 def _dtype(dtype: Any, values: Any) -> DataType:
@@ -295,6 +312,11 @@ def _serializer(given: Any, dtype: DataType, size: int) -> Named:
     if (isinstance(given, str) and given == "auto") or given is None:
         return default
     codec = spelled(given, 3, size)
+    if lookup(codec.name, {"pickle"}).kind != ARRAY_BYTES:
+        raise MetadataError(
+            f"codec {codec.name!r} is no serializer: it does not make bytes of an array",
+            hint="give it to compressors= or filters=",
+        )
     return default if codec == Named("bytes", {}) else codec
 
 

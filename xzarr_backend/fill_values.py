@@ -111,6 +111,8 @@ def _float(numpy: np.dtype[Any], value: JSON) -> Any:
     number = float(value)
     with np.errstate(all="ignore"):
         scalar = numpy.type(number)
+    if number == 0 and math.isnan(scalar):
+        return _from_bits(numpy, "00")  # float8_e8m0fnu has no zero: numbers mean the nearest value (v3 core)
     # the smallest formats lack infinity or NaN, and turn what they lack into something else
     if math.isnan(number) != math.isnan(scalar) or (math.isinf(number) and not math.isinf(scalar)):
         raise ValueError(f"{value!r} cannot be represented")

@@ -15,7 +15,7 @@ from .array import Array
 from .attributes import Attributes
 from .changing import check_writable
 from .consolidating import consolidate, update_member
-from .errors import MemberNotFoundError, NodeExistsError, NodeNotFoundError, SkippedNodeWarning
+from .errors import MemberNotFoundError, NodeExistsError, NodeNotFoundError, SkippedNodeWarning, XzarrError
 from .formats.v2 import parse_group_v2
 from .formats.v3 import parse_group_v3
 from .nodes import (
@@ -91,7 +91,11 @@ class Group(Mapping[str, "Array | Group"]):
 
     def __getitem__(self, name: str) -> Array | Group:
         """Return the member at the relative path ``name``; raise `NodeNotFoundError` (a KeyError too)."""
-        path = clean_path(name)
+        try:
+            path = clean_path(name)
+        except XzarrError as error:
+            where = place_of(self.store, self.path)
+            raise MemberNotFoundError(f"the group has no member {name!r:.80}", where=where, hint=error.what) from None
         if not path:
             return self
         members = self._found.members
@@ -110,9 +114,10 @@ class Group(Mapping[str, "Array | Group"]):
 
     def _find(self, full: str, name: str) -> Found:
         try:
-            return find_node(self.store, full, reading=self.options.reading)
+            return find_node(self.store, full, consolidated=self.options.consolidated, reading=self.options.reading)
         except NodeNotFoundError as error:
-            found = find_in_parents(self.store, full, self.options.reading)
+            ignored = self.options.consolidated is False
+            found = None if ignored else find_in_parents(self.store, full, self.options.reading)
             if found is not None:
                 return found
             raise MemberNotFoundError(
@@ -132,7 +137,7 @@ class Group(Mapping[str, "Array | Group"]):
 
     def __contains__(self, name: object) -> bool:
         try:
-            self[str(name)]
+            self[name]  # type: ignore[index]
         except NodeNotFoundError:
             return False
         return True

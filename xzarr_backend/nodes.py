@@ -8,6 +8,7 @@ requests as that allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
@@ -35,9 +36,19 @@ class Found(NamedTuple):
     listing: list[str] | None = None
 
 
-def clean_path(path: str) -> str:
-    """Return ``path`` without outer slashes; raise for parts that would leave the store."""
-    stripped = path.strip("/")
+def clean_path(path: str | PurePath | None) -> str:
+    """Return ``path`` without outer slashes (None: the root); raise for parts that would leave the store."""
+    if isinstance(path, PurePath):
+        path = path.as_posix()
+    if not isinstance(path, str | None):
+        hint = "a path is a text, like 'group/array'; elements are read from an array: group['array'][0]"
+        raise XzarrError(f"{path!r:.80} is no path in a store", hint=hint)
+    stripped = (path or "").strip("/")
+    if not stripped.isascii():
+        try:
+            stripped.encode()
+        except UnicodeEncodeError as error:
+            raise XzarrError(f"{path!r:.80} is no path in a store: {error}") from None
     return check_key(stripped) if stripped else ""
 
 
@@ -108,7 +119,7 @@ def _find(
         if raw is not None:
             return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), reading)
     if kind == GROUP:
-        return _find_group_v2(store, path, reading)
+        return _find_group_v2(store, path, reading, zarr_format)
     names = [".zarray", ".zattrs", ".zgroup"] if store.concurrent else [".zarray", ".zattrs"]  # one wave, or few reads
     zarray, zattrs, *zgroup = _load(store, [f"{prefix}{name}" for name in names])
     if zarray is not None:
@@ -117,7 +128,7 @@ def _find(
     if group is not None:
         return Found(parse_group_v2(group, zattrs or {}))
     if kind is None:
-        return _find_group_v2(store, path, reading)
+        return _find_group_v2(store, path, reading, zarr_format)
     raise _nothing(store, path, "no zarr.json or .zarray")
 
 
@@ -144,7 +155,7 @@ def _found_consolidated(members: Members, reading: Reading) -> Found:
     return Found(parse_group_v2(root.zgroup or {"zarr_format": 2}, root.zattrs or {}), members)
 
 
-def _find_group_v2(store: Store, path: str, reading: Reading) -> Found:
+def _find_group_v2(store: Store, path: str, reading: Reading, zarr_format: int | None) -> Found:
     """Find a v2 group, or folders that hold nodes although nobody declared a group (older writers)."""
     prefix = f"{path}/" if path else ""
     try:
@@ -160,21 +171,28 @@ def _find_group_v2(store: Store, path: str, reading: Reading) -> Found:
         zarray, zattrs = _load(store, [f"{prefix}.zarray", f"{prefix}.zattrs"])
         return Found(parse_array_v2(zarray or {}, zattrs or {}, reading))
     attributes = _load(store, [f"{prefix}.zattrs"])[0] if ".zattrs" in names else None
-    if ".zgroup" in names or _holds_nodes(store, prefix, names):
+    documents = _NODES[1:] if zarr_format == 2 else _NODES
+    if ".zgroup" in names or _holds_nodes(store, prefix, names, documents):
         # a .zgroup says nothing but its format, so it is not fetched
         return Found(parse_group_v2({"zarr_format": 2}, attributes or {}), None, names)
     raise _nothing(store, path, _what_is_there(names))
 
 
-def _holds_nodes(store: Store, prefix: str, names: Sequence[str]) -> bool:
-    """Return whether a folder below holds a node; two levels are looked at, which is what implicit groups need."""
+_NODES = ("zarr.json", ".zarray", ".zgroup")
+
+
+def _holds_nodes(store: Store, prefix: str, names: Sequence[str], documents: Sequence[str] = _NODES) -> bool:
+    """Return whether a folder below holds one of the ``documents``.
+
+    Two levels are looked at, which is what implicit groups need.
+    """
     folders = [name for name in names if name.endswith("/")][:1000]
-    keys = [f"{prefix}{name}{document}" for name in folders for document in ("zarr.json", ".zarray", ".zgroup")]
+    keys = [f"{prefix}{name}{document}" for name in folders for document in documents]
     if any(raw is not None for raw in store.get_many([Request(key) for key in keys])):
         return True
     for name in folders[:100]:
         inner = [f"{prefix}{name}{folder}" for folder in store.list_dir(f"{prefix}{name}") if folder.endswith("/")]
-        keys = [f"{folder}{document}" for folder in inner[:100] for document in ("zarr.json", ".zarray", ".zgroup")]
+        keys = [f"{folder}{document}" for folder in inner[:100] for document in documents]
         if any(raw is not None for raw in store.get_many([Request(key) for key in keys])):
             return True
     return False

@@ -53,6 +53,8 @@ def open(
     _check("missing", missing, MISSING)
     _check("zarr_format", zarr_format, (None, 2, 3))
     check_quirks(quirks)
+    if not isinstance(max_chunk_bytes, int):
+        raise XzarrError(f"max_chunk_bytes={max_chunk_bytes!r:.80} is no number of bytes")
     options = Options(missing, max_chunk_bytes, quirks, strict, frozenset(allow_codecs), mode != "r")
     opened = open_store(store, mode=mode, storage_options=storage_options)
     return open_node(opened, clean_path(path), options, kind=kind, zarr_format=zarr_format, consolidated=consolidated)
@@ -85,6 +87,7 @@ def open_node(
         if known is None or (kind is not None and (kind == ARRAY) != isinstance(known.spec, ArraySpec)):
             raise
         found = known
+    options = options._replace(consolidated=False if consolidated is False else None)
     if isinstance(found.spec, ArraySpec):
         array = Array(store, path, found.spec, options)
         array.layout  # noqa: B018 (compile now: what cannot be decoded is reported on opening)

@@ -19,7 +19,8 @@ class Options(NamedTuple):
     that one decoded chunk may take. ``quirks``: whose ways of writing are assumed where metadata cannot tell.
     ``allow_codecs``: names of codecs that are refused otherwise because they execute code. ``writable``: whether the
     mode allows writing. ``write_empty_chunks``: chunks of nothing but the fill value are stored too; None: only where
-    the fill value is the null of v2, as readers may see anything where such a chunk is missing.
+    the fill value is the null of v2, as readers may see anything where such a chunk is missing. ``consolidated``: False
+    where consolidated metadata are ignored, for members too.
     """
 
     missing: str = "fill"
@@ -29,6 +30,7 @@ class Options(NamedTuple):
     allow_codecs: frozenset[str] = frozenset()
     writable: bool = False
     write_empty_chunks: bool | None = None
+    consolidated: bool | None = None
 
     @property
     def reading(self) -> Reading:

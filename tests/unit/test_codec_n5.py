@@ -40,16 +40,23 @@ def test_a_block_cut_off_at_the_edge_is_padded_with_the_fill_value() -> None:
     np.testing.assert_array_equal(codec.decode(block((2, 3), data)), expected)
 
 
+def test_blocks_that_are_padded_themselves() -> None:
+    """At the edges of grids of other lengths, the chunk is the part that they share (step 4 of decoding)."""
+    codec = lookup("n5_default").factory({"codecs": CHAIN}, SPEC)
+    data = np.arange(15, dtype="i2").reshape(3, 5)
+    np.testing.assert_array_equal(codec.decode(block((3, 5), data)), data[:, :4])
+
+
 @pytest.mark.parametrize(
     "raw",
     [
         b"",
         block((3, 4), np.zeros((3, 4)), mode=1),
         block((3,), np.zeros(3)),
-        block((3, 5), np.zeros((3, 5))),
+        block((2**14, 2**14), np.zeros((3, 5))),
         block((3, 4), np.zeros((2, 4))),
     ],
-    ids=["empty", "varlength", "rank", "larger than the chunk", "too few elements"],
+    ids=["empty", "varlength", "rank", "far larger than the chunk", "too few elements"],
 )
 def test_wrong_blocks_are_refused(raw: bytes) -> None:
     """A header that does not fit the chunk is an error, never values."""

@@ -22,7 +22,8 @@ def is_empty(chunk: Any, fill_value: Any) -> bool:
             return False
         return all(type(x) is type(fill_value) and x == fill_value for x in chunk.flat)
     fill = np.asarray(fill_value).astype(chunk.dtype, copy=False)
-    if chunk.flat[:1].tobytes() != fill.tobytes():  # as an array: a scalar string leaves out the zeros behind it
+    first = chunk[(slice(1),) * chunk.ndim]
+    if first.tobytes() != fill.tobytes():  # as an array: a scalar string leaves out the zeros behind it
         return False
     bits = _BITS.get(chunk.dtype.itemsize)
     if bits is None or chunk.dtype.names or chunk.dtype.subdtype:

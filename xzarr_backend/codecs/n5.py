@@ -2,12 +2,13 @@
 
 Imports base, pipeline, sharding (for chains in configurations) and sizes. Invariant: the shape in the header is
 checked against the chunk before anything is decoded; a block that is cut off at the array's end is padded with the
-fill value.
+fill value, and of one that is padded itself the chunk is taken.
 Source: zarr-extensions, codec "n5_default".
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from .sharding import parse_chain
 from .sizes import chunk_spec, need_fixed_size
 
 DEFAULT_MODE = 0
+LARGEST_PADDED = 1 << 26  # bytes: what a header may ask for beyond the chunk
 
 
 def n5_default(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
@@ -37,12 +39,13 @@ def n5_default(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
 
     def decode(raw: Buffer) -> Any:
         view = memoryview(raw).cast("B")
-        shape = _block_shape(view, header, spec.shape)
+        shape = _block_shape(view, header, spec)
         if shape == spec.shape:
             return whole.decode(view[header.size :])
         block = compile_pipeline(chain, spec._replace(shape=shape)).decode(view[header.size :])
         chunk = np.full(spec.shape, spec.fill_value, spec.dtype.numpy)
-        chunk[tuple(map(slice, shape))] = block
+        common = tuple(slice(min(pair)) for pair in zip(shape, spec.shape, strict=True))
+        chunk[common] = block[common]
         return chunk
 
     def encode(array: Any) -> bytes:
@@ -52,12 +55,14 @@ def n5_default(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     return Codec(encode, decode, BytesSpec(nbytes, spec.dtype.itemsize or 1))
 
 
-def _block_shape(view: memoryview, header: struct.Struct, chunk: tuple[int, ...]) -> tuple[int, ...]:
+def _block_shape(view: memoryview, header: struct.Struct, spec: ChunkSpec) -> tuple[int, ...]:
+    """Return the shape that the header states: smaller than the chunk at the edges, or larger where writers pad."""
+    chunk = spec.shape
     if len(view) < header.size:
         raise ChunkError(f"the N5 block has {len(view)} bytes, less than its header of {header.size} bytes")
     mode, rank, *shape = header.unpack_from(view)
     if mode != DEFAULT_MODE or rank != len(chunk):
         raise ChunkError(f"the N5 block has mode {mode} and {rank} dimensions instead of mode 0 and {len(chunk)}")
-    if any(length > limit for length, limit in zip(shape, chunk, strict=True)):
-        raise ChunkError(f"the N5 block has the shape {tuple(shape)}, larger than the chunk {chunk}")
+    if math.prod(shape) * (spec.dtype.itemsize or 1) > max(spec.nbytes or 0, LARGEST_PADDED):
+        raise ChunkError(f"the N5 block has the shape {tuple(shape)}, far larger than the chunk {chunk}")
     return tuple(shape)

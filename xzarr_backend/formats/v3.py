@@ -6,7 +6,7 @@ unreadable; everything else that is not understood is kept as it was. Source: Za
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..attribute_values import decode_attributes, encode_attributes
@@ -34,6 +34,7 @@ ARRAY_MEMBERS = frozenset(
         "dimension_names",
     ]
 )
+GROUP_MEMBERS = frozenset({"zarr_format", "node_type", "attributes"})
 # members that some writers add although they mean nothing there
 _HARMLESS = frozenset({"consolidated_metadata"})
 
@@ -168,12 +169,18 @@ def _check_extensions(checks: Checks) -> None:
             checks.unsupported = checks.unsupported or UnsupportedError(
                 f"storage transformer {name!r} is not known", where=f"storage_transformers[{place}]"
             )
-    for member, value in checks.document.items():
-        if member not in ARRAY_MEMBERS and member not in _HARMLESS and must_understand(value):
-            checks.unsupported = checks.unsupported or UnsupportedError(
+    checks.unsupported = checks.unsupported or _unknown_member(checks.document, ARRAY_MEMBERS)
+
+
+def _unknown_member(document: Mapping[str, JSON], known: Collection[str]) -> UnsupportedError | None:
+    """Return the error for a member that must be understood and is not (v3 core, "Extension points")."""
+    for member, value in document.items():
+        if member not in known and member not in _HARMLESS and must_understand(value):
+            return UnsupportedError(
                 f"the member {member!r} is not known, and the document does not say that it may be ignored",
                 where=member,
             )
+    return None
 
 
 def must_understand(value: JSON) -> bool:
@@ -186,6 +193,7 @@ def parse_group_v3(document: Mapping[str, JSON]) -> GroupSpec:
     expect_format(document, 3, "zarr.json")
     checks = Checks(document)
     attributes = checks.attributes(document.get("attributes"))
+    checks.unsupported = _unknown_member(document, GROUP_MEMBERS)
     checks.finish("zarr.json")
     consolidated = document.get("consolidated_metadata")
     members = consolidated.get("metadata") if isinstance(consolidated, dict) else None

@@ -193,9 +193,13 @@ class Array:
         check_writable(self)
         compiled = self.compiled
         destination = compiled.destination(lock or partial(own_lock, self.store))
-        write(destination, selection, cast(values, self.spec.dtype, self.where))
-        if "source" in compiled.__dict__:
-            compiled.source.indexes.clear()  # shards were replaced
+        try:
+            write(destination, selection, cast(values, self.spec.dtype, self.where))
+        except SelectionError as error:
+            raise error.at(self.where)  # noqa: B904
+        finally:
+            # shards were replaced, some even where the write failed: what reads under way learn goes into the old one
+            compiled.__dict__.pop("source", None)
 
     def __setitem__(self, key: Any, values: Any) -> None:
         """Write ``values`` at ``key``, with NumPy's meaning."""

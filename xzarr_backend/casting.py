@@ -124,7 +124,8 @@ def _check_limits(least: Any, most: Any, dtype: np.dtype[Any]) -> None:
 
 def _check_cast(given: Any, found: Any) -> None:
     kind = found.dtype.kind
-    if kind in "fc" and given.dtype.kind in "fc" and found.dtype.itemsize < given.dtype.itemsize:
+    narrower = given.dtype.kind in "fc" and found.dtype.itemsize < given.dtype.itemsize
+    if kind in "fc" and (narrower or found.dtype.itemsize == 2):  # whole numbers go beyond a float16, too
         if np.any(np.isinf(found) & np.isfinite(given)):
             raise RegionError(f"numbers are too large for the data type {found.dtype}")
     elif kind in "mM" and given.dtype.kind == kind and not _same_times(found, given):

@@ -47,7 +47,7 @@ class Compiled:
     @cached_property
     def chunk_grid(self) -> ChunkGrid:
         """The grid of the smallest chunks that can be read on their own."""
-        return inner_grid(self.spec, self.layout) if self.spec.sharded else self.spec.chunk_grid
+        return inner_grid(self.layout) if self.spec.sharded else self.spec.chunk_grid
 
     @cached_property
     def source(self) -> Source:

@@ -192,13 +192,19 @@ def _with_zmetadata(document: dict[str, JSON], relative: str, spec: ArraySpec | 
     return {"zarr_consolidated_format": 1, **document, "metadata": entries}
 
 
-def _with_inline(document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None) -> dict[str, JSON]:
+def _with_inline(
+    document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None, *, add: bool = True
+) -> dict[str, JSON]:
+    """Members may be listed by their whole paths, or nested in their groups; ``add`` one that is listed nowhere."""
     inline = document.get(INLINE)
     if not isinstance(inline, dict) or not isinstance(inline.get("metadata"), dict):
         return document
     entries = dict(inline["metadata"])
+    for name, item in entries.items():
+        if relative.startswith(f"{name}/") and isinstance(item, dict):
+            entries[name] = _with_inline(item, relative.removeprefix(f"{name}/"), spec, add=False)
     if spec is None:
         entries = {name: item for name, item in entries.items() if not f"{name}/".startswith(f"{relative}/")}
-    elif spec.zarr_format == 3:
+    elif spec.zarr_format == 3 and (add or relative in entries):
         entries[relative] = _document_v3(spec)
     return {**document, INLINE: {**inline, "metadata": entries}}

@@ -209,14 +209,16 @@ def _together(lead: Task, help_: Task, threads: int) -> None:
 class _Call:
     """Work that another thread does."""
 
-    __slots__ = ("_done", "_error", "_work")
+    __slots__ = ("_done", "_error", "_taken", "_work")
 
     def __init__(self, work: Task) -> None:
-        self._work, self._done = work, threading.Lock()
+        self._work, self._taken, self._done = work, threading.Lock(), threading.Lock()
         self._error: BaseException | None = None
         self._done.acquire()
 
     def run(self) -> None:
+        if not self._taken.acquire(blocking=False):
+            return  # nobody waits for it any more
         try:
             self._work()
         except BaseException as error:
@@ -225,7 +227,10 @@ class _Call:
             self._done.release()
 
     def wait(self) -> BaseException | None:
-        """Wait for the end of the work; return its error."""
+        """Wait for the end of the work, where a thread has begun it; return its error."""
+        if self._taken.acquire(blocking=False):
+            del self._work  # all threads are busy with other work: nobody will look at it any more
+            return None
         self._done.acquire()
         return self._error
 

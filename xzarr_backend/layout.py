@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .chunk_grids import ChunkGrid
+from .chunk_grids import ChunkGrid, EdgedAxis, RegularAxis
 from .chunk_keys import KeyFunction, compile_key
 from .codecs.base import ChunkSpec
 from .codecs.pipeline import Chain, Pipeline, build_codecs, combined_order, compile_pipeline, split_chain
@@ -204,12 +204,9 @@ def _all_in_table(codecs: Sequence[Named]) -> bool:
     )
 
 
-def inner_grid(spec: ArraySpec, layout: Layout) -> ChunkGrid:
+def inner_grid(layout: Layout) -> ChunkGrid:
     """Return the grid of the smallest readable chunks over the whole array, as `chunks` reports it."""
-    shards = layout.shards
-    if shards is None:
-        return layout.grid
-    return _spread(layout.grid, _inner_shape(layout))
+    return layout.grid if layout.shards is None else _spread(layout.grid, _inner_shape(layout))
 
 
 def _inner_shape(layout: Layout) -> tuple[int, ...]:
@@ -223,8 +220,6 @@ def _inner_shape(layout: Layout) -> tuple[int, ...]:
 
 
 def _spread(grid: ChunkGrid, inner: tuple[int, ...]) -> ChunkGrid:
-    from .chunk_grids import EdgedAxis, RegularAxis
-
     def along(axis: Any, step: int) -> Any:
         if isinstance(axis, RegularAxis):
             return RegularAxis(axis.length, step)

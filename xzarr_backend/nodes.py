@@ -77,12 +77,13 @@ def find_node(
             found = _find(store, path, kind, zarr_format, consolidated, reading)
     except NodeNotFoundError as error:
         raise error.at(where)  # noqa: B904 (the same error, with its place)
-    except (MetadataError, UnsupportedError) as error:
-        if path and consolidated is not False and not isinstance(error, UnsupportedError):
-            mended = find_in_parents(store, path, reading)
-            if mended is not None:
-                return mended
+    except UnsupportedError as error:
         raise error.within(where)  # noqa: B904
+    except MetadataError as error:
+        mended = _mended(store, path, reading) if path and consolidated is not False else None
+        if mended is None:
+            raise error.within(where)  # noqa: B904
+        found = mended
     except RecursionError as error:
         raise MetadataError("the metadata are nested too deeply", where=where) from error
     if kind == ARRAY and isinstance(found.spec, GroupSpec):
@@ -96,6 +97,13 @@ def find_node(
             hint="open it with consolidated=None, or write them with xz.consolidate_metadata",
         )
     return found
+
+
+def _mended(store: Store, path: str, reading: Reading) -> Found | None:
+    try:
+        return find_in_parents(store, path, reading)
+    except (MetadataError, UnsupportedError):
+        return None  # the node's own error is the one to report
 
 
 def place_of(store: Store, path: str) -> str:
@@ -271,9 +279,10 @@ def attempt(store: Store, path: str, name: str, find: Callable[..., Found | None
     try:
         return Child(name, find(*arguments))
     except (MetadataError, UnsupportedError) as error:
-        return Child(name, None, error.within(place_of(store, f"{path}/{name}" if path else name)))
+        failure: MetadataError | UnsupportedError = error
     except RecursionError:
-        return Child(name, None, MetadataError("the metadata are nested too deeply", where=place_of(store, name)))
+        failure = MetadataError("the metadata are nested too deeply")
+    return Child(name, None, failure.within(place_of(store, f"{path}/{name}" if path else name)))
 
 
 def _load_documents(store: Store, paths: Sequence[str], zarr_format: int) -> list[dict[str, Any]]:

@@ -67,26 +67,7 @@ PROFILES: Mapping[str, Profile] = {
             finite=False,
             compressor="zlib",
             compressors={2: frozenset({"zlib", "blosc", "zstd", "lz4", "gzip", "bz2"})},
-            filters=frozenset(
-                [
-                    "delta",
-                    "shuffle",
-                    "astype",
-                    "quantize",
-                    "fixedscaleoffset",
-                    "bitround",
-                    "packbits",
-                    "categorize",
-                    "vlen-utf8",
-                    "vlen-bytes",
-                    "vlen-array",
-                    "json2",
-                    "msgpack2",
-                    "crc32",
-                    "adler32",
-                    "fletcher32",
-                ]
-            ),
+            filters=_ZARR2_FILTERS,
             notes={},
         ),
     )

@@ -8,9 +8,8 @@ raised.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .chunk_reading import Source, Target, chunk_error, expected_nbytes, fetch_many
 from .codecs.exzarr import looks_like_exzarr
@@ -24,7 +23,6 @@ from .shard_cutting import Cut
 from .stores.base import ByteRange, Request
 
 WHOLE_SHARE = 0.5  # of the inner chunks of a shard: from here on the shard is fetched whole, with one request
-GAP_NBYTES = 64 * 1024  # ranges closer than this are fetched as one: a request costs more than the bytes between
 
 
 class Blob(NamedTuple):
@@ -204,7 +202,7 @@ def _written_by_exzarr(source: Source, blob: Blob) -> bool:
 def fetch_chunks(source: Source, found: Sequence[Found]) -> Iterator[Sequence[Any]]:
     """Yield the encoded inner chunks of each shard, in the order of its spans."""
     if source.store.concurrent:
-        return iter(_fetch_coalesced(source, found))
+        return iter(_fetch_wave(source, found))
     return (_chunks_of_one(source, shard.blob, stamp, spans) for shard, stamp, spans, _ in found)
 
 
@@ -222,37 +220,23 @@ def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Spans) ->
         raise chunk_error(error, source, blob.coords, blob.key) from error
 
 
-def _fetch_coalesced(source: Source, found: Sequence[Found]) -> list[Sequence[Any]]:
-    """Fetch what is not in memory yet with one wave of requests, neighbouring ranges as one."""
-    requests: list[Request] = []
-    # for each inner chunk of each shard: its request, and where in the answer it begins
-    places: list[list[tuple[int, int]]] = []
-    for shard, _, spans, _ in found:
-        blob = shard.blob
-        here = [(0, 0)] * len(spans)
-        for at in np.argsort(spans[:, 0], kind="stable").tolist() if blob.data is None else ():
-            start, nbytes = spans[at].tolist()
-            start += blob.start
-            last = requests[-1].byte_range if requests and requests[-1].key == blob.key else None
-            if last is not None and 0 <= start - (last.start + (last.length or 0)) <= GAP_NBYTES:
-                requests[-1] = Request(blob.key, ByteRange(last.start, start + nbytes - last.start))
-            else:
-                requests.append(Request(blob.key, ByteRange(start, nbytes)))
-            fetched_from = requests[-1].byte_range
-            assert fetched_from is not None
-            here[at] = len(requests) - 1, start - fetched_from.start
-        places.append(here)
-    answers = fetch_many(source, requests) if requests else []
-    return [_cut(each, here, answers) for each, here in zip(found, places, strict=True)]
+def _fetch_wave(source: Source, found: Sequence[Found]) -> list[Sequence[Any]]:
+    """Fetch what is not in memory yet with one wave of requests; the store joins those of neighbouring ranges."""
+    requests = [
+        Request(shard.blob.key, ByteRange(shard.blob.start + start, nbytes))
+        for shard, _, spans, _ in found
+        if shard.blob.data is None
+        for start, nbytes in spans.tolist()
+    ]
+    answers = iter(fetch_many(source, requests) if requests else [])
+    return [_taken(each, answers) for each in found]
 
 
-def _cut(found: Found, places: Sequence[tuple[int, int]], answers: Sequence[Any]) -> Sequence[Any]:
+def _taken(found: Found, answers: Iterator[Any]) -> Sequence[Any]:
     blob = found.shard.blob
     if blob.data is not None:
         return Pieces(blob.data, found.spans)
-    if any(answers[request] is None for request, _ in places):
+    chunks = list(islice(answers, len(found.spans)))
+    if any(chunk is None for chunk in chunks):
         raise ShardChanged(blob.key)  # the index was there a moment ago
-    return [
-        memoryview(answers[request])[start : start + nbytes]
-        for (request, start), nbytes in zip(places, found.spans[:, 1].tolist(), strict=True)
-    ]
+    return chunks

@@ -90,8 +90,11 @@ def _fetch_window(
 ) -> Sequence[Task]:
     """Fetch what is needed of the shards of ``parts``, again where one of them changed meanwhile; return what to do."""
     for _ in range(TRIES):
+        attempt = Target(target.array, target.filled, target.fill)  # what is missing counts once
         try:
-            return _fetch_parts(reading, layout, parts, points, target)
+            tasks = _fetch_parts(reading, layout, parts, points, attempt)
+            target.missing += attempt.missing
+            return tasks
         except ShardChanged as changed:
             key = changed.args[0]
             reading.source.indexes.drop(key)

@@ -23,6 +23,17 @@ class Named(NamedTuple):
     name: str
     configuration: Mapping[str, JSON]
 
+    @classmethod
+    def parse(cls, value: JSON) -> Named | None:
+        """Return what a document spells: a bare name, or an object with name and configuration; None for all else."""
+        if isinstance(value, str):
+            return cls(value, {})
+        if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+            configuration = value.get("configuration")
+            if configuration is None or isinstance(configuration, Mapping):
+                return cls(value["name"], configuration or {})
+        return None
+
 
 class ArraySpec(NamedTuple):
     """Everything that is known about an array before a byte of its data is read; written with keywords.

@@ -113,8 +113,8 @@ def looks_like_exzarr(view: memoryview, rank: int) -> bool:
 
 def exzarr_scale(configuration: Mapping[str, JSON], spec: Any) -> Codec:
     """Build the inverse of ExZarr's fixedscaleoffset, which stores round((x - offset) / scale) as ``astype``."""
-    dtype = _number_type(configuration, "dtype", configuration.get("dtype"))
-    stored = _number_type(configuration, "astype", configuration.get("astype") or configuration.get("dtype"))
+    dtype = _number_type("dtype", configuration.get("dtype"))
+    stored = _number_type("astype", configuration.get("astype") or configuration.get("dtype"))
     offset, scale = _real(configuration, "offset", 0), _real(configuration, "scale", 1)
 
     def decode(raw: Buffer) -> Any:
@@ -130,7 +130,7 @@ def exzarr_scale(configuration: Mapping[str, JSON], spec: Any) -> Codec:
     )
 
 
-def _number_type(configuration: Mapping[str, JSON], member: str, value: JSON) -> np.dtype[Any]:
+def _number_type(member: str, value: JSON) -> np.dtype[Any]:
     try:
         found = np.dtype(value) if isinstance(value, str) else None
     except (TypeError, ValueError):

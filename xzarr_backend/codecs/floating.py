@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ChunkError, MetadataError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
-from .libraries import required
+from .libraries import numcodecs_object, required
 from .sizes import as_bytes_array, chunk_spec, number_of_elements
 
 PCODEC_TYPES = frozenset({"f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"})
@@ -25,7 +25,7 @@ def pcodec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     """Build ``pcodec``; ``level`` 0 to 12 and the other options of numcodecs."""
     spec, native = _numeric("pcodec", spec, PCODEC_TYPES)
     standalone = required("pcodec", "pcodec", "pcodec").standalone
-    codec = _build("pcodec", "numcodecs.pcodec", "PCodec", configuration)
+    codec = numcodecs_object("pcodec", "numcodecs.pcodec", "PCodec", configuration)
     shape, count = spec.shape, number_of_elements(spec)
 
     def decode(data: Buffer) -> Any:
@@ -51,7 +51,7 @@ def zfpy(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     if not 1 <= len(spec.shape) <= 4 or 0 in spec.shape:
         raise MetadataError(f"zfpy stores chunks of one to four dimensions, not of shape {spec.shape}")
     given = {k: v for k, v in configuration.items() if k in ("mode", "tolerance", "rate", "precision")}
-    codec = _build("zfpy", "numcodecs.zfpy", "ZFPY", given)
+    codec = numcodecs_object("zfpy", "numcodecs.zfpy", "ZFPY", given)
     shape = spec.shape
 
     def decode(data: Buffer) -> Any:
@@ -78,10 +78,3 @@ def _numeric(name: str, spec: ChunkSpec, types: frozenset[str]) -> tuple[ChunkSp
     if native.str[1:] not in types:
         raise MetadataError(f"codec {name!r} cannot store the data type {spec.dtype.name!r}")
     return spec, native
-
-
-def _build(name: str, module: str, attribute: str, configuration: Mapping[str, JSON]) -> Any:
-    try:
-        return getattr(required(name, "numcodecs", module), attribute)(**configuration)
-    except (TypeError, ValueError) as error:
-        raise wrong_configuration(name, "", f"numcodecs does not take it: {error}") from error

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from ..errors import UnsupportedError
-from .base import needs_package
+from ..spec import JSON
+from .base import needs_package, wrong_configuration
 
 
 def required(codec: str, package: str, module: str) -> Any:
@@ -26,6 +28,14 @@ def required(codec: str, package: str, module: str) -> Any:
             f"codec {codec!r} needs the package {package!r}, which is installed but does not load: {error}",
             hint=f"try: python -c 'import {module}'",
         ) from error
+
+
+def numcodecs_object(codec: str, module: str, attribute: str, configuration: Mapping[str, JSON]) -> Any:
+    """Return the object of numcodecs that does the work of ``codec``; raise `MetadataError` for its configuration."""
+    try:
+        return getattr(required(codec, "numcodecs", module), attribute)(**configuration)
+    except (TypeError, ValueError) as error:
+        raise wrong_configuration(codec, "", f"numcodecs does not take it: {error}") from error
 
 
 @cache

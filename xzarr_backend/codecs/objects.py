@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import ChunkError
 from ..spec import JSON
-from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
-from .libraries import required
+from .base import Buffer, BytesSpec, ChunkSpec, Codec
+from .libraries import numcodecs_object, required
 from .sizes import as_bytes_array, chunk_spec, number_of_elements
 
 
@@ -24,14 +24,14 @@ def json2(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     """Build ``json2``; ``encoding`` (default utf-8) and the options of `json.JSONEncoder`."""
     encoding = configuration.get("encoding") or "utf-8"
     decoder = json.JSONDecoder(strict=bool(configuration.get("strict", True)))
-    codec = _build("json2", "numcodecs.json", "JSON", configuration)
+    codec = numcodecs_object("json2", "numcodecs.json", "JSON", configuration)
     return _listed("json2", spec, codec, lambda data: decoder.decode(str(data, encoding)))
 
 
 def msgpack2(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     """Build ``msgpack2``; ``use_single_float``, ``use_bin_type``, ``raw``."""
     unpack = required("msgpack2", "msgpack", "msgpack").unpackb
-    codec = _build("msgpack2", "numcodecs.msgpacks", "MsgPack", configuration)
+    codec = numcodecs_object("msgpack2", "numcodecs.msgpacks", "MsgPack", configuration)
     raw = bool(configuration.get("raw"))
     return _listed("msgpack2", spec, codec, lambda data: unpack(data, raw=raw))
 
@@ -42,7 +42,7 @@ def pickle_codec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     It decodes through numcodecs, so that recent releases, which have a switch of their own, keep their say.
     """
     spec = chunk_spec("pickle", spec)
-    codec = _build("pickle", "numcodecs.pickles", "Pickle", configuration)
+    codec = numcodecs_object("pickle", "numcodecs.pickles", "Pickle", configuration)
     count = number_of_elements(spec)
 
     def decode(data: Buffer) -> Any:
@@ -52,14 +52,6 @@ def pickle_codec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
         return array.reshape(spec.shape).astype(spec.dtype.numpy, copy=False)
 
     return Codec(codec.encode, decode, BytesSpec(None, 1))
-
-
-def _build(name: str, module: str, attribute: str, configuration: Mapping[str, JSON]) -> Any:
-    """Return the codec object of numcodecs."""
-    try:
-        return getattr(required(name, "numcodecs", module), attribute)(**configuration)
-    except (TypeError, ValueError) as error:
-        raise wrong_configuration(name, "", f"numcodecs does not take it: {error}") from error
 
 
 def _listed(name: str, spec: ChunkSpec, codec: Any, parse: Callable[[bytes], Any]) -> Codec:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import MetadataError
+from ..memory import Bytes1D
 from ..pieces import Pieces, gather
 from ..spec import Named
 from .base import ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, Buffer, BytesSpec, ChunkSpec, Codec
 from .registry import lookup
-
-Bytes1D = npt.NDArray[np.uint8]
 
 # Bytes: of larger raw chunks, copying them once more takes longer than placing each; pieces of one memory are copied
 # without holding the interpreter.

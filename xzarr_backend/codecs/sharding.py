@@ -145,14 +145,9 @@ def parse_chain(
 
 
 def _named(owner: str, codec: JSON, member: str) -> Named:
-    if isinstance(codec, Named):
-        return codec
-    if isinstance(codec, str):
-        return Named(codec, {})
-    if isinstance(codec, Mapping) and isinstance(codec.get("name"), str):
-        configuration = codec.get("configuration") or {}
-        if isinstance(configuration, Mapping):
-            return Named(codec["name"], configuration)
+    found = codec if isinstance(codec, Named) else Named.parse(codec)
+    if found is not None:
+        return found
     raise wrong_configuration(owner, member, f"holds {codec!r:.80}, which is not a codec")
 
 

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import ChunkError, MetadataError
+from ..memory import Bytes1D as Bytes1D
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, wrong_configuration
 
 MAX_DECODED = 1 << 32  # bytes: how much a chunk may decode to when nothing but the encoded data tells its size
-
-Bytes1D = npt.NDArray[np.uint8]
 
 
 def as_bytes_array(data: Buffer) -> Bytes1D:

@@ -117,14 +117,10 @@ class Checks:
 
     def named(self, value: JSON, place: str) -> Named:
         """Return a name with its configuration; a bare string is a name without one."""
-        if isinstance(value, str):
-            return Named(value, {})
-        if isinstance(value, dict) and isinstance(value.get("name"), str):
-            configuration = value.get("configuration")
-            if configuration is None or isinstance(configuration, dict):
-                return Named(value["name"], configuration or {})
-        self.problem(place, f"must be a name, or an object with name and configuration, not {value!r:.80}")
-        return Named("", {})
+        found = Named.parse(value)
+        if found is None:
+            self.problem(place, f"must be a name, or an object with name and configuration, not {value!r:.80}")
+        return found or Named("", {})
 
 
 def _is_length(value: JSON) -> bool:

@@ -40,21 +40,25 @@ def is_exchangeable(target: str) -> bool:
 
 
 def stage(target: str) -> str:
-    """Make and return an empty hidden folder beside ``target``, after removing what killed writers left there."""
-    parent = os.path.dirname(target)
-    os.makedirs(parent, exist_ok=True)
-    staged = f"{parent}/{OURS}{host_mark()}-{os.getpid()}-{secrets.token_hex(6)}-{_mark(target)}.new"
+    """Make and return an empty hidden folder beside ``target``."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    staged = _new_name(target)
     os.mkdir(staged)
-    _ours.add(staged)
     return staged
 
 
 def adopt(target: str, staged: str) -> str:
     """Take over a folder that a killed writer was building; return its new name."""
-    fresh = f"{os.path.dirname(target)}/{OURS}{host_mark()}-{os.getpid()}-{secrets.token_hex(6)}-{_mark(target)}.new"
+    fresh = _new_name(target)
     os.rename(staged, fresh)
-    _ours.add(fresh)
     return fresh
+
+
+def _new_name(target: str) -> str:
+    """Return a name beside ``target`` for a folder of this process, noted before a thread can find it."""
+    name = f"{os.path.dirname(target)}/{OURS}{host_mark()}-{os.getpid()}-{secrets.token_hex(6)}-{_mark(target)}.new"
+    _ours.add(name)
+    return name
 
 
 def release(staged: str) -> None:

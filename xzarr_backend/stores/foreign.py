@@ -28,7 +28,7 @@ from .fsspec import GAP, LARGEST_READ, FsspecStore
 from .local import LocalStore
 from .obstore import ObstoreStore
 
-_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyError)
+_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def adapt(store: Any, read_only: bool) -> Store | None:

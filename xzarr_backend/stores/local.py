@@ -149,7 +149,8 @@ class LocalStore(Store):
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            return _rename_if_absent(temporary, path)
+            if not _rename_if_absent(temporary, path):
+                return False
         finally:
             unlink(temporary)
         if self.durable:

@@ -118,10 +118,15 @@ class ZipStore(Store):
     def close(self) -> None:
         """Complete the archive with what was set and deleted, and give back the files."""
         with self._lock:
-            if self._changes is not None:
-                self._changes.finish()
-                self._at_end.detach()
-            self._changes = self._entries = None
+            changes = self._changes
+            try:
+                if changes is not None:
+                    changes.finish()
+            finally:  # after a full disk it can be tried again; what others have overtaken is gone
+                if changes is None or changes.done or changes.process != os.getpid():
+                    if changes is not None:
+                        self._at_end.detach()
+                    self._changes = self._entries = None
 
     def sweep(self) -> int:
         """Remove what killed writers of archives in this folder left beside them; return how many files that were."""

@@ -45,7 +45,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "write_planning": "",
         "codecs": "",
     },
-    {"layout": "", "codec_objects": ""},
+    {"layout": "", "codec_objects": "", "spec_building": "codec_objects"},
     {
         "executor": "",
         "index_cache": "",
@@ -86,7 +86,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "opening": "options group array nodes",
         "journal": "pending",
         "appending": "options array changing nodes pending journal",
-        "transactions": "options array changing appending nodes pending journal",
+        "transactions": "options array changing appending nodes pending placing journal",
     },
     # the adapters: all that is named nowhere above. They may use each other, as long as there is no cycle
     {},

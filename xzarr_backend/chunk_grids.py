@@ -115,9 +115,11 @@ Axis = RegularAxis | EdgedAxis
 def listable(size: Any, length: int) -> Any:
     """Return the length of blocks that may be listed: the chunks' own ``size``, but of very many a multiple of it.
 
-    dask lists the blocks along each dimension, and a header may claim more chunks than any memory has room for. Sizes
-    of explicit edges stay as they are.
+    dask lists the blocks along each dimension, and a header may claim more chunks than any memory has room for. Of
+    explicit edges the last is cut off at the array's end, as dask wants it.
     """
+    if isinstance(size, tuple):
+        return (*size[:-1], length - sum(size[:-1])) if size else (0,)
     if not isinstance(size, int) or not 0 < size * MOST_BLOCKS < length:
         return size
     return size * -(-length // (size * MOST_BLOCKS))

@@ -15,7 +15,7 @@ from .array import Array
 from .cli_checks import COMMANDS as CHECKS
 from .cli_completion import COMMANDS as COMPLETION
 from .cli_convert import COMMANDS
-from .cli_options import INTERRUPTED, array_option, message_of, path_argument, print_result, store_command
+from .cli_options import INTERRUPTED, array_option, is_message, message_of, path_argument, print_result, store_command
 from .cli_profiles import COMMANDS as PROFILES
 from .display_text import bytes_text, plain
 from .errors import XzarrError
@@ -30,7 +30,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (XzarrError, OSError) as error:
+        except Exception as error:
+            if not is_message(error):
+                raise
             raise click.ClickException(plain(message_of(error), keep="\n")) from error
         except KeyboardInterrupt:
             click.echo("\ninterrupted", err=True)

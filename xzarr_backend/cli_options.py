@@ -35,7 +35,9 @@ def failing_with_two() -> Iterator[None]:
     """End a command that looks for problems with status 2 where it cannot look: 1 says that it found some."""
     try:
         yield
-    except (XzarrError, OSError) as error:
+    except Exception as error:
+        if not is_message(error):
+            raise
         raise _CannotRun(plain(message_of(error), keep="\n")) from error
 
 
@@ -100,6 +102,12 @@ quirks_option = click.option(
     shell_complete=words(*WRITER_NAMES),
     help='The writer that is known to have written the store: "exzarr".',
 )
+
+
+def is_message(error: Exception) -> bool:
+    """Return whether an error tells of what was asked for, and not of a fault in here."""
+    ours = isinstance(error, XzarrError | OSError)
+    return ours or type(error).__module__.partition(".")[0] in ("aiohttp", "botocore", "aiobotocore", "obstore")
 
 
 def message_of(error: BaseException) -> str:

@@ -20,7 +20,6 @@ from .convert_codecs import Wishes
 from .convert_places import free_space
 from .convert_spec import convert_spec, same_bytes
 from .convert_tasks import CopyObjects, Rewrite, copy_tasks, rewrite_regions
-from .creation import default_serializer, without_byte_order
 from .display_text import bytes_text
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v3 import format_array_v3
@@ -31,6 +30,7 @@ from .pending import FOLDER
 from .placing import array_documents
 from .rechunking import OBJECT_NBYTES, Budget, Rechunking, plan_rechunking
 from .spec import ArraySpec
+from .spec_building import default_serializer, without_byte_order
 from .stores.base import Store
 from .stores.local import LocalStore
 from .stores.memory import MappingStore

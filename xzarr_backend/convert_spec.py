@@ -18,7 +18,6 @@ from .codec_objects import named_of, spelled
 from .compat import found_quirks
 from .convert_codecs import ARRAY_STAGE, KEEP, OWN, Wishes, codecs_for, rounds
 from .convert_masks import carry_mask, names_of, plain_attributes
-from .creation import build_spec
 from .dtypes import DataType, as_dtype
 from .errors import ChunkError, MetadataError, UnsupportedError, XzarrError
 from .formats.v2 import format_array_v2, parse_array_v2
@@ -26,6 +25,7 @@ from .formats.v3 import format_array_v3, parse_array_v3
 from .layout import compile_layout
 from .profiles import apply_profile, needs_every_chunk, refuse_broken
 from .spec import ArraySpec
+from .spec_building import build_spec
 
 _BY_CONVENTION = (
     "convert the other arrays alone (path=), or store the data by the profile's conventions: "

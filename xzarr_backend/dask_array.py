@@ -7,7 +7,8 @@ and dask's settings only, and so does the name in the graph.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -28,7 +29,7 @@ def from_zarr(
     *,
     chunks: Any = None,
     storage_options: dict[str, Any] | None = None,
-    name: str | None = None,
+    name: str | Literal[False] | None = None,
     inline_array: bool = True,
     meta: Any = None,
     **open_options: Any,
@@ -38,15 +39,17 @@ def from_zarr(
     ``store`` is anything that `xzarr_backend.open` takes, or an `Array`; ``component`` the path of the array in it.
     ``chunks``: None for the stored objects (shards, or chunks where there are no shards), "auto" for as many of them
     as fit ``array.chunk-size``, or what dask takes; a mapping goes by dimension name or number. ``name``: the name in
-    the graph, by default deterministic. ``inline_array``: put the handle into every task, which keeps graphs of many
-    chunks small and fast to optimise. ``open_options``: the other keywords of `open_array`.
+    the graph, by default deterministic, False for a random one. ``inline_array``: put the handle into every task, which
+    keeps graphs of many chunks small and fast to optimise. ``open_options``: the other keywords of `open_array`.
     """
     if isinstance(store, Array):
         array = store
     else:
         array = open_array(store, component or "", storage_options=storage_options, **open_options)
     sizes = block_sizes(array, chunks)
-    if name is None:
+    if name is False:
+        name = f"from-zarr-{uuid4()}"  # as in dask: a graph that nothing else shares
+    elif name is None:
         name = f"from-zarr-{tokenize(array, sizes)}"
     if meta is None:
         meta = np.empty((0,) * array.ndim, array.dtype)
@@ -57,16 +60,9 @@ def stored_blocks(array: Array) -> tuple[Any, ...]:
     """Return the lengths of the stored objects along each dimension, as dask's ``chunks``; of very many, multiples."""
     sizes = array.chunks if array.shards is None else array.shards
     return tuple(
-        _clipped(size, length) if isinstance(size, tuple) else max(min(listable(size, length), length), 1)
+        found if isinstance(found := listable(size, length), tuple) else max(min(found, length), 1)
         for size, length in zip(sizes, array.shape, strict=True)
     )
-
-
-def _clipped(sizes: tuple[int, ...], length: int) -> tuple[int, ...]:
-    """Cut the last chunk off at the array's end."""
-    if not sizes:
-        return (0,)
-    return (*sizes[:-1], length - sum(sizes[:-1]))
 
 
 def block_sizes(array: Array, chunks: Any) -> Sizes:
@@ -80,7 +76,13 @@ def block_sizes(array: Array, chunks: Any) -> Sizes:
         fused = _as_many_as_fit(array, stored[0])
         if fused:
             return (fused,)
-    normalized = da.core.normalize_chunks(chunks, shape=array.shape, dtype=_sized(array.dtype), previous_chunks=stored)
+    try:
+        normalized = da.core.normalize_chunks(
+            chunks, shape=array.shape, dtype=_sized(array.dtype), previous_chunks=stored
+        )
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        hint = "give lengths, -1 for all along a dimension, or 'auto'"
+        raise MetadataError(f"chunks={chunks!r:.80} make no blocks: {error}", where=array.where, hint=hint) from error
     return tuple(map(shortened, normalized))
 
 

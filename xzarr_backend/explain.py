@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .chunk_reading import chunk_error
 from .codecs.sharding import ABSENT, Index
 from .display_text import bytes_text, plain, shape_text
+from .errors import SelectionError
 from .layout import Layout, Shards
 from .plan import Part, permute, plan, within
 from .selection import Selection, parse_basic, split_fields
@@ -154,7 +155,10 @@ def explain(array: Array, key: Any, limit: int | None = None) -> Explanation:
     """
     if limit is None:
         limit = REMOTE_LIMIT if array.store.concurrent else LIMIT
-    selection = parse_basic(split_fields(key)[0], array.shape)
+    try:
+        selection = parse_basic(split_fields(key)[0], array.shape)
+    except SelectionError as error:
+        raise error.at(array.where)  # noqa: B904
     planned = plan(selection, array.layout.grid)
     objects, decoded = [], 0
     for part in islice(planned.parts(opened=False), limit):

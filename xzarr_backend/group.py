@@ -73,6 +73,11 @@ class Group(Mapping[str, "Array | Group"]):
         return self._found.members is not None
 
     @property
+    def declared(self) -> bool:
+        """Whether a document says that this is a group; older writers left folders with nodes in them."""
+        return self._found.listing is None or ".zgroup" in self._found.listing
+
+    @property
     def name(self) -> str:
         """The path with a leading slash."""
         return f"/{self.path}"

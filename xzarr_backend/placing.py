@@ -6,6 +6,7 @@ Imports nodes, stored_documents and the rows below. Invariant: a document that i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ from .nodes import place_of
 from .spec import JSON, ArraySpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Request, Store
+from .stores.local import LocalStore
+
+# what a writer that was killed may leave of an array whose documents are gone
+_CHUNKS = re.compile(r"c/?|[0-9]+([.][0-9]+)*/?|[.].*")
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
@@ -26,9 +31,24 @@ def make_room(store: Store, path: str, overwrite: bool) -> None:
     """Make sure that nothing is stored at ``path``: delete it with ``overwrite``, else raise `NodeExistsError`."""
     prefix = f"{path}/" if path else ""
     if overwrite:
+        spare_strangers(store, path)
         store.delete_prefix(prefix)
     elif any(raw is not None for raw in store.get_many([Request(f"{prefix}{name}") for name in DOCUMENTS])):
         raise _exists(store, path)
+
+
+def spare_strangers(store: Store, path: str) -> None:
+    """Raise `NodeExistsError` where a local folder that is to be replaced is not a node, but holds other things."""
+    if not isinstance(store, LocalStore):
+        return
+    names = store.list_dir(f"{path}/" if path else "")
+    strange = [name for name in names if not _CHUNKS.fullmatch(name)]
+    if strange and not any(name in DOCUMENTS for name in names):
+        raise NodeExistsError(
+            f"the folder is no Zarr node, but holds other things, which are not deleted here: {', '.join(strange[:5])}",
+            where=place_of(store, path),
+            hint="give another place, or delete the folder first",
+        )
 
 
 def _exists(store: Store, path: str) -> NodeExistsError:

@@ -20,6 +20,7 @@ from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
 from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key, turn_of
+from .placing import spare_strangers
 from .spec import JSON, ArraySpec
 from .stores.base import Store
 from .stores.files import ThreadLock, host_mark, lives, own_lock
@@ -59,6 +60,7 @@ class Replacement:
         deleted now, which is not atomic. ``resume``: go on with what a killed writer had begun, if that kept a journal.
         """
         store.check_writable()
+        spare_strangers(store, path)
         if not isinstance(store, LocalStore) or not can_stage(store, path):
             if not (resume and has_journal(store, path)):
                 store.delete_prefix(f"{path}/" if path else "")

@@ -189,7 +189,8 @@ def _overlap(name: str, dimension: int, first: int, second: int, piece: slice, a
         f"Specified Zarr chunks {stored} along dimension {dimension} of the variable named {name!r} would overlap "
         f"multiple Dask chunks ({where}, in the region {piece.start}:{piece.stop}): written in parallel they could "
         "lose data",
-        hint='rechunk the data, choose other encoding["chunks"], or use safe_chunks="auto" or align_chunks=True',
+        hint='rechunk the data, choose other chunks to store them in, or use safe_chunks="auto"; datasets may also use '
+        "align_chunks=True",
     )
 
 

@@ -45,23 +45,30 @@ def fit_dims(
                 "changing variable dimensions is not supported by to_zarr()."
             )
         new = new.transpose(*stored.dims)
-    wanted = {dim: _size(region.get(dim), size) for dim, size in stored.sizes.items() if dim != append_dim}
+    wanted = {dim: _size(name, dim, region.get(dim), size) for dim, size in stored.sizes.items() if dim != append_dim}
     given = {dim: size for dim, size in new.sizes.items() if dim != append_dim}
     if wanted != given:
-        raise RegionError(
-            f"variable {name!r} already exists with different dimension sizes: {wanted} != {given}. to_zarr() only "
-            f"supports changing dimension sizes when explicitly appending, but append_dim={append_dim!r}. If you are "
-            "attempting to write to a subset of the existing store without changing dimension sizes, consider using "
-            "the region argument in to_zarr()."
+        way = (
+            "that is the region which was given."
+            if region
+            else "to_zarr() only supports changing dimension sizes when explicitly appending, but "
+            f"append_dim={append_dim!r}. If you are attempting to write to a subset of the existing store without "
+            "changing dimension sizes, consider using the region argument in to_zarr()."
         )
+        sizes = f"{wanted} != {given}"
+        raise RegionError(f"variable {name!r} already exists with different dimension sizes: {sizes}; {way}")
     return new
 
 
-def _size(region: slice | None, size: int) -> int:
+def _size(name: Hashable, dim: Hashable, region: slice | None, size: int) -> int:
     if region is None:
         return size
     if any(end is not None and abs(end) > size for end in (region.start, region.stop)):
-        raise RegionError(f"the region from {region.start} to {region.stop} lies outside a dimension of {size}")
+        raise RegionError(
+            f"variable {name!r}: the region from {region.start} to {region.stop} lies outside of dimension {dim!r}, "
+            f"which has the length {size}",
+            hint="append_dim= makes it longer",
+        )
     start, stop, _ = region.indices(size)
     return max(stop - start, 0)
 

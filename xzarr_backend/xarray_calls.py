@@ -35,6 +35,8 @@ def dataset_of(da: xr.DataArray) -> xr.Dataset:
 def dataset_call(
     ds: xr.Dataset, *, encoding: Mapping[Any, Any] | None = None, **keywords: Any
 ) -> tuple[list[Node], Call, Any]:
+    if not isinstance(encoding, Mapping | None):
+        raise ArgumentError(f"encoding={encoding!r:.80} is no mapping from names of variables to their encodings")
     call, options = _call(**keywords)
     return [("", ds, encoding or {})], call, options
 
@@ -89,7 +91,10 @@ def _call(
     resume: bool = False,
     durable: bool = False,
     profile: str | None = None,
+    **unknown: Any,
 ) -> tuple[Call, Mapping[str, Any] | None]:
+    if unknown:
+        raise ArgumentError(f"to_zarr() has no keyword {next(iter(unknown))!r} for datasets")
     for name, value in (("chunk_store", chunk_store), ("synchronizer", synchronizer)):
         if value is not None:
             raise ArgumentError(f"{name}= is not supported", hint="leave it out")

@@ -20,12 +20,12 @@ from xarray import conventions
 from .attribute_values import encode_attributes
 from .codec_objects import spelled
 from .codecs import BYTES_BYTES, lookup
-from .creation import build_spec
 from .dtypes import DataType, as_dtype
 from .errors import ArgumentError, MetadataError, UnsupportedError
 from .layout import compile_layout
 from .profiles import Profile, apply_profile, needs_every_chunk, refuse_broken
 from .spec import ArraySpec, Named
+from .spec_building import build_spec
 from .xarray_chunking import Policy, choose_chunks
 from .xarray_values import encode_text, fits_unit, is_time, native_time, typed
 

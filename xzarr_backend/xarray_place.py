@@ -11,13 +11,14 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from .array import Array
 from .compat import check_quirks
 from .errors import MemberNotFoundError, MetadataError, NodeNotFoundError, XzarrError
 from .group import Group
-from .nodes import clean_path
+from .nodes import clean_path, place_of
 from .opening import MISSING, open_node
 from .options import Options
 from .stores import open_store
@@ -149,7 +150,14 @@ def arrays_of(node: Array | Group, place: Place, kept: Sequence[str] | None) -> 
     if isinstance(node, Array):
         return {_name_of(node, place.store): node}
     if kept is None:
-        return dict(node.arrays())
+        found = dict(node.arrays())
+        if not found and not node.declared:  # a folder of stores, most likely
+            raise NodeNotFoundError(
+                "no dataset is stored here, but nodes lie below",
+                where=place_of(node.store, node.path),
+                hint=f"open one of {', '.join(map(repr, islice(node, 5)))}, or all with open_datatree",
+            )
+        return found
     from .xarray_expression import parts_named  # late: few calls keep variables
 
     arrays: dict[str, Array] = {}

@@ -164,8 +164,19 @@ def _encoded_coordinates(ds: xr.Dataset, encoding: Mapping[Any, Any]) -> tuple[d
                 f"encoding is given for {name!r}, which is no variable of the dataset",
                 hint=f"did you mean {close[0]!r}?" if close else f"it has {', '.join(map(repr, variables))}",
             )
+        _check_dtype(name, given)
         variables[name].encoding = given
     return variables, dict(attributes)
+
+
+def _check_dtype(name: Hashable, given: Any) -> None:
+    """Raise `MetadataError` for what xarray would stumble over while it encodes."""
+    if not isinstance(given, Mapping):
+        raise MetadataError(f"the encoding {given!r:.80} is no mapping", where=f"variable {name!r}")
+    try:
+        np.dtype(given.get("dtype"))
+    except TypeError as error:
+        raise MetadataError(f"encoding: {error}", where=f"variable {name!r}", hint="give a NumPy data type") from None
 
 
 def _encode(name: Hashable, variable: xr.Variable, target: Target) -> xr.Variable:

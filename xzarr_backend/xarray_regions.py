@@ -63,7 +63,14 @@ def _find(ds: xr.Dataset, dim: Hashable, stored_coordinate: Callable[[Hashable],
         raise RegionError(
             f"the store has no coordinate {dim!r} to find the region in", hint=f"give region={{{dim!r}: slice(...)}}"
         ) from None
+    if not labels.is_unique:
+        raise RegionError(
+            f"the stored coordinate {dim!r} holds labels more than once, so that no region can be found in it",
+            hint=f"give region={{{dim!r}: slice(...)}}",
+        )
     places = labels.get_indexer(ds[dim].values)
+    if not len(places):
+        return slice(0, 0)
     if (places == -1).any():
         raise UnknownLabelError(
             f"Not all values of coordinate '{dim}' in the new array were found in the original store. Writing to a "

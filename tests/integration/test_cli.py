@@ -234,3 +234,12 @@ def test_the_command_runs_as_a_process(place: str) -> None:
         [sys.executable, "-c", program, "tree", place], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0 and "t2m" in done.stdout
+
+
+def test_errors_of_transports_are_messages() -> None:
+    """As ours and the system's are; what is wrong in here still shows where."""
+    from xzarr_backend.cli_options import is_message
+
+    foreign = type("EndpointConnectionError", (Exception,), {"__module__": "botocore.exceptions"})
+    assert is_message(foreign("no answer")) and is_message(OSError()) and is_message(xz.XzarrError("x"))
+    assert not is_message(TypeError("a fault"))

@@ -562,3 +562,52 @@ def test_new_variables_are_found_in_consolidated_metadata_that_nobody_asked_to_r
     xz.to_zarr(series(), tmp_path / "a.zarr")
     xz.to_zarr(series().assign(b=("t", np.arange(6))), tmp_path / "a.zarr", mode="a", consolidated=False)
     assert "b" in opened(tmp_path / "a.zarr")
+
+
+def test_a_folder_of_other_things_is_not_replaced(tmp_path: Path) -> None:
+    """Not even with mode="w": it is no node."""
+    xz.to_zarr(series(), tmp_path / "stores" / "one")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "thesis.txt").write_text("all of it")
+    for folder in ("stores", "texts"):
+        with pytest.raises(NodeExistsError, match="not deleted"):
+            xz.to_zarr(series(), tmp_path / folder, mode="w")
+    assert (tmp_path / "texts" / "thesis.txt").exists() and (tmp_path / "stores" / "one" / "zarr.json").exists()
+    (tmp_path / "empty").mkdir()
+    xz.to_zarr(series(), tmp_path / "empty", mode="w")
+
+
+def test_a_folder_of_stores_is_no_dataset(tmp_path: Path) -> None:
+    xz.to_zarr(series(), tmp_path / "stores" / "one", consolidated=False)
+    with pytest.raises(NodeNotFoundError, match="one"):
+        xz.open_dataset(tmp_path / "stores", consolidated=False)
+    assert "/one" in xz.open_datatree(tmp_path / "stores", consolidated=False).groups
+
+
+def test_appending_to_chunks_of_different_lengths(tmp_path: Path) -> None:
+    """The last chunk goes beyond the array; what xarray is told to prefer does not."""
+    months = xr.Dataset({"a": ("t", np.arange(90.0))}).chunk(t=(31, 28, 31))
+    xz.to_zarr(months, tmp_path / "s")
+    xz.to_zarr(xr.Dataset({"a": ("t", np.arange(30.0))}), tmp_path / "s", append_dim="t")
+    opened = xr.open_dataset(tmp_path / "s", engine="xzarr", chunks={})
+    assert opened.a.chunks == ((31, 28, 31, 30),)
+    np.testing.assert_array_equal(opened.a, np.r_[np.arange(90.0), np.arange(30.0)])
+
+
+def test_mistakes_that_are_named(tmp_path: Path) -> None:
+    """With what is wrong, where, and what there is."""
+    xz.to_zarr(series(), tmp_path / "s")
+    with pytest.raises(RegionError, match=r"'a'.*dimension 't'.*length 6"):
+        xz.to_zarr(series(0, 4).drop_vars("x"), tmp_path / "s", region={"t": slice(4, 8)})
+    with pytest.raises(ArgumentError, match="'foo'"):
+        xz.to_zarr(series(), tmp_path / "s2", foo=1)
+    with pytest.raises(ArgumentError, match="encoding"):
+        xz.to_zarr(series(), tmp_path / "s2", encoding=["a"])
+    with pytest.raises(MetadataError, match="int99"):
+        xz.to_zarr(series(), tmp_path / "s2", encoding={"a": {"dtype": "int99"}})
+    twice = series(0, 2).assign_coords(t=[0, 0])
+    xz.to_zarr(twice, tmp_path / "twice")
+    with pytest.raises(RegionError, match="more than once"):
+        xz.to_zarr(series(0, 1).drop_vars("x"), tmp_path / "twice", region="auto", mode="r+")
+    xz.to_zarr(series().isel(t=[]).drop_vars("x"), tmp_path / "s", region="auto", mode="r+")
+    np.testing.assert_array_equal(xz.open_dataset(tmp_path / "s").a, series().a)

@@ -15,9 +15,9 @@ import numpy as np
 
 from tests.interop.matrix import ATTRIBUTES, NAMES, SHAPE, Combination, array_of, keywords_of
 from xzarr_backend.codec_objects import report_codecs
-from xzarr_backend.creation import build_spec
 from xzarr_backend.dtypes import as_dtype
 from xzarr_backend.spec import ArraySpec
+from xzarr_backend.spec_building import build_spec
 
 ZARR_WARNINGS = (
     "ignore:The data type:",  # without a specification when zarr-python 3.1 was made

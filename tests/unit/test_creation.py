@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numcodecs
@@ -384,3 +385,69 @@ def test_a_null_fill_value_of_v2_stores_every_chunk(fill: int | None, stored: in
     reopened = xz.open_array(array.store, mode="r+")
     reopened[:2] = 0
     assert reopened.nchunks_stored() == stored
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"shape": (2, 2), "dimension_names": (1, "a")},
+        {"shape": True},
+        {"shape": (2.7,)},
+        {"shape": "33"},
+        {"shape": (1,) * 65},
+        {"shape": (2**63,), "chunks": (10,)},
+        {"shape": (2,), "serializer": "gzip"},
+        {"shape": (2,), "compressors": {"name": "gzip", "configuration": {"level": 99}}},
+        {"shape": (2,), "compressors": {"name": "zstd", "configuration": {"lvl": 3}}},
+        {"shape": (2,), "compressors": {"id": "blosc", "clevel": 50}, "zarr_format": 2},
+        {"shape": (2,), "attributes": [1]},
+        {"shape": (2, 3), "chunks": {"z": 1}, "dimension_names": ("x", "y")},
+        {"shape": (2, 3), "chunks": {"x": 1}},
+    ],
+)
+def test_what_nobody_could_open_or_write_is_not_created(keywords: dict[str, Any]) -> None:
+    store: dict[str, bytes] = {}
+    with pytest.raises(xz.MetadataError):
+        xz.create_array(store, dtype="i4", **keywords)
+    assert store == {}
+
+
+def test_lengths_by_the_names_of_dimensions() -> None:
+    array = xz.create_array({}, shape=(4, 6), dtype="i4", chunks={"y": 3}, dimension_names=("x", "y"))
+    assert array.chunks == (4, 3)
+    assert xz.create_array({}, shape=np.int64(5), dtype="i4").shape == (5,)
+
+
+def test_an_array_stays_until_the_one_that_replaces_it_is_stored(tmp_path: Path) -> None:
+    """Whatever goes wrong while the data are encoded."""
+    xz.create_array(tmp_path / "a", data=np.arange(5))
+    narrow = [{"name": "cast_value", "configuration": {"data_type": "uint8"}}]
+    with pytest.raises(xz.ChunkError):
+        xz.create_array(tmp_path / "a", data=np.array([1, 300]), chunks=1, filters=narrow, overwrite=True)
+    assert xz.open_array(tmp_path / "a")[...].tolist() == [0, 1, 2, 3, 4]
+    assert xz.create_array(tmp_path / "a", data=["text"], overwrite=True)[...].tolist() == ["text"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_folders_of_others_are_not_replaced(tmp_path: Path) -> None:
+    """A folder of stores, or of anything else, is no node; what a killed writer left of one may go."""
+    xz.create_array(tmp_path / "stores" / "one", data=[1])
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "thesis.txt").write_text("all of it")
+    for folder in ("stores", "texts"):
+        with pytest.raises(xz.NodeExistsError, match="not deleted"):
+            xz.create_array(tmp_path / folder, shape=(1,), dtype="i4", overwrite=True)
+        with pytest.raises(xz.NodeExistsError, match="not deleted"):
+            xz.create_array(tmp_path / folder, data=[1], overwrite=True)
+        with pytest.raises(xz.NodeExistsError, match="not deleted"):
+            xz.create_group(tmp_path / folder, overwrite=True)
+    assert (tmp_path / "texts" / "thesis.txt").read_text() == "all of it"
+    (tmp_path / "stores" / "one" / "zarr.json").unlink()
+    assert xz.create_array(tmp_path / "stores" / "one", data=[2], overwrite=True)[0] == 2
+
+
+def test_64_dimensions_are_written() -> None:
+    """NumPy's iterators know 32."""
+    array = xz.create_array({}, shape=(1,) * 63 + (4,), dtype="i4")
+    array[...] = np.arange(4)
+    assert array[...].ravel().tolist() == [0, 1, 2, 3]

@@ -396,3 +396,11 @@ def test_an_array_of_more_chunks_than_fit_into_memory() -> None:
     store: dict[str, bytes] = {}
     xz.create_array(store, shape=(2**60,), chunks=(1,), dtype="i2")
     assert xz.from_zarr(store).numblocks == (chunk_grids.MOST_BLOCKS,)
+
+
+def test_names_and_blocks_that_dask_would_stumble_over() -> None:
+    array = xz.create_array({}, shape=(4,), dtype="i4", chunks=2)
+    assert xz.from_zarr(array, name=False).name != xz.from_zarr(array, name=False).name
+    for chunks in (0, "a lot", {0: "x"}, (1, 2, 3)):
+        with pytest.raises(xz.MetadataError):
+            xz.from_zarr(array, chunks=chunks)

@@ -456,3 +456,12 @@ def test_times_without_unit() -> None:
     assert dtype.format_fill(None, 3) == NAT
     with pytest.raises(UnsupportedError):
         dtype.format_v2()
+
+
+def test_zero_of_a_type_without_zero() -> None:
+    """Numbers are rounded to the nearest value (v3 core, "Permitted fill values"); tensorstore writes this one."""
+    pytest.importorskip("ml_dtypes")
+    dtype = as_dtype("float8_e8m0fnu")
+    assert dtype.parse_fill(0.0, 3).tobytes() == b"\0"
+    with pytest.raises(MetadataError):
+        dtype.parse_fill(-1.0, 3)

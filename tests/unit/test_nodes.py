@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -288,3 +289,54 @@ def test_wrong_keywords(keyword: str, value: Any) -> None:
     with pytest.raises(xz.XzarrError, match=r"use one of|known") as caught:
         xz.open(stored(**{"zarr.json": ARRAY3}), **{keyword: value})
     assert repr(value) in str(caught.value)
+
+
+def test_another_format_below_does_not_make_a_group_of_the_one_asked_for() -> None:
+    store: dict[str, bytes] = {}
+    xz.create_group(store, attributes={"title": "T"})
+    xz.create_array(store, "a", data=[0, 1])
+    with pytest.raises(xz.NodeNotFoundError):
+        xz.open(store, zarr_format=2)
+
+
+def test_consolidated_metadata_that_are_ignored_are_ignored_for_members() -> None:
+    """A member that was deleted without them does not come back."""
+    store: dict[str, bytes] = {}
+    group = xz.create_group(store)
+    group.create_array("a/b", data=[1])
+    xz.consolidate_metadata(store)
+    for key in [key for key in store if key.startswith("a/")]:
+        del store[key]
+    assert xz.open(store)["a/b"].shape == (1,)
+    ignoring = xz.open_group(store, consolidated=False)
+    assert list(ignoring) == [] and "a" not in ignoring and "a/b" not in ignoring
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_what_is_no_name_is_no_member(zarr_format: int) -> None:
+    """As in every mapping."""
+    group = xz.create_group({}, zarr_format=zarr_format)
+    for name in ("..", "a//b", "\ud800", 5, None):
+        assert group.get(name, 7) == (group if name is None else 7)  # type: ignore[arg-type]
+    with pytest.raises(xz.MemberNotFoundError, match="no member 5"):
+        group[5]  # type: ignore[index]
+
+
+def test_paths_of_other_types() -> None:
+    store: dict[str, bytes] = {}
+    xz.create_array(store, "g/a", data=[1])
+    assert xz.open(store, PurePosixPath("g") / "a").shape == (1,)  # type: ignore[arg-type]
+    assert xz.open(store, None).path == ""  # type: ignore[arg-type]
+    with pytest.raises(xz.XzarrError, match="no path"):
+        xz.open(store, 5)  # type: ignore[arg-type]
+    with pytest.raises(xz.XzarrError, match="not bytes"):
+        xz.open({"zarr.json": "text"})
+
+
+def test_groups_with_members_that_must_be_understood() -> None:
+    """Section "must_understand" of the v3 core: arrays and groups alike."""
+    document = {"zarr_format": 3, "node_type": "group", "new": {"name": "q"}}
+    with pytest.raises(xz.UnsupportedError, match="new"):
+        xz.open_group({"zarr.json": json.dumps(document).encode()})
+    document["new"] = {"name": "q", "must_understand": False}
+    assert list(xz.open_group({"zarr.json": json.dumps(document).encode()})) == []

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
-from ..errors import ReadOnlyError
+from ..errors import ReadOnlyError, XzarrError
 from .base import Buffer, ByteRange, Store, names_below, slice_buffer, view_of
 from .files import thread_lock
 
@@ -54,8 +54,14 @@ class MappingStore(Store):
         except KeyError:
             return None
         if not isinstance(value, bytes | bytearray | memoryview):
-            value = view_of(value)
+            value = self._viewed(key, value)
         return slice_buffer(value, byte_range)
+
+    def _viewed(self, key: str, value: Any) -> memoryview:
+        try:
+            return view_of(value)
+        except TypeError as error:
+            raise XzarrError(f"the value of {key!r} is a {type(value).__name__}, not bytes", where=self.url) from error
 
     def get_ranges(
         self, key: str, ranges: Sequence[ByteRange], stamp: Hashable = None

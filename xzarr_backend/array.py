@@ -202,7 +202,13 @@ class Array:
             compiled.__dict__.pop("source", None)
 
     def __setitem__(self, key: Any, values: Any) -> None:
-        """Write ``values`` at ``key``, with NumPy's meaning."""
+        """Write ``values`` at ``key``, with NumPy's meaning; whole records only."""
+        if split_fields(key)[1] is not None:
+            raise SelectionError(
+                "fields cannot be written on their own",
+                where=self.where,
+                hint="read the records, change the field in them, and write them",
+            )
         try:
             selection = parse_basic(key, self.shape)
         except SelectionError as error:

@@ -94,13 +94,24 @@ def bytes_without_endian(document: Document) -> list[str]:
     """Find the codec bytes without a byte order, for elements (or the offsets in a shard's index) of several bytes."""
     kind = document.get("data_type")
     name = kind.get("name") if isinstance(kind, dict) else kind
-    several = isinstance(name, str) and bool(_OF_SEVERAL_BYTES.fullmatch(name))
+    several = isinstance(name, str) and bool(_OF_SEVERAL_BYTES.fullmatch(name)) and not _of_single_bytes(kind)
     return [
         at
         for place, chain in _chains(document.get("codecs"), "codecs")
         for at, name, c in chain
         if name == "bytes" and "endian" not in c and (several or place.endswith("index_codecs"))
     ]
+
+
+def _of_single_bytes(kind: JSON) -> bool:
+    """Return whether a data type is a record of fields of one byte each, which need no byte order."""
+    configuration = kind.get("configuration") if isinstance(kind, dict) else None
+    fields = configuration.get("fields") if isinstance(configuration, dict) else None
+    if not isinstance(fields, list) or not fields:
+        return False
+    types = [field.get("data_type") if isinstance(field, dict) else field[1:2] for field in fields]
+    types = [each[0] if isinstance(each, list) and each else each for each in types]
+    return all(each in ("bool", "int8", "uint8") or _of_single_bytes(each) for each in types)
 
 
 def filters(document: Document) -> list[tuple[str, Mapping[str, JSON]]]:

@@ -57,6 +57,8 @@ class Selection(NamedTuple):
     def arrange(self, values: Any) -> Any:
         """Return ``values``, which broadcast to `result_shape`, in the planned shape: the inverse of `finish`."""
         if values.shape != self.result_shape:
+            while values.ndim > len(self.result_shape) and len(values) == 1:
+                values = values[0]  # as NumPy does when it assigns
             try:
                 values = np.broadcast_to(values, self.result_shape)
             except ValueError as error:

@@ -49,7 +49,9 @@ def _typed(data: Any, name: Hashable) -> Any:
     missing = np.asarray(pd.isnull(data))
     present = data[~missing]
     if _element_type(data.dtype) is bytes or (present.size and all(isinstance(item, bytes) for item in present.flat)):
-        return _filled(data, missing, b"").astype(np.bytes_)
+        found = _filled(data, missing, b"").astype(np.bytes_)
+        # of length 1 they would be characters, which are joined to one text when they are read; 8 as xarray has it
+        return found if found.itemsize > 1 else found.astype("S2" if found.any() else "S8")
     if present.size and all(isinstance(item, str | bytes) for item in present.flat):
         return _filled(data, missing, "").astype(TEXT)
     dtype = _number_type(present, name)

@@ -611,3 +611,11 @@ def test_mistakes_that_are_named(tmp_path: Path) -> None:
         xz.to_zarr(series(0, 1).drop_vars("x"), tmp_path / "twice", region="auto", mode="r+")
     xz.to_zarr(series().isel(t=[]).drop_vars("x"), tmp_path / "s", region="auto", mode="r+")
     np.testing.assert_array_equal(xz.open_dataset(tmp_path / "s").a, series().a)
+
+
+@pytest.mark.parametrize("values", [[b"", b""], [b"a", b"b"], [b"a", b"bc"]])
+def test_bytes_objects_do_not_become_characters(tmp_path: Path, values: list[bytes]) -> None:
+    """Of length 1, xarray would join them along the dimension."""
+    xz.to_zarr(xr.Dataset({"a": ("x", np.array(values, object))}), tmp_path / "s")
+    for engine in ("xzarr", "zarr"):
+        assert xr.open_dataset(tmp_path / "s", engine=engine).a.values.tolist() == values

@@ -141,3 +141,20 @@ def test_what_has_no_meaning_in_the_type(dtype: Any, values: Any) -> None:
 )
 def test_python_objects(dtype: Any, values: Any, stored: list[Any]) -> None:
     assert xz.create_array({}, data=values, dtype=dtype)[...].tolist() == stored
+
+
+def test_leading_dimensions_of_length_one() -> None:
+    """NumPy drops them when it assigns."""
+    array = xz.create_array({}, shape=(3,), dtype="i4")
+    array[...] = np.ones((1, 1, 3))
+    assert array[...].tolist() == [1, 1, 1]
+    with pytest.raises(xz.SelectionError, match="do not fit"):
+        array[...] = np.ones((2, 3))
+
+
+def test_fields_are_not_written_on_their_own() -> None:
+    """Two writers of different fields would lose what one of them has written."""
+    array = xz.create_array({}, data=np.zeros(2, [("a", "i4"), ("b", "i4")]))
+    for key in ("a", (slice(1), "a"), ["a", "b"]):
+        with pytest.raises(xz.SelectionError, match="on their own"):
+            array[key] = 1

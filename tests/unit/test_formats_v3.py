@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -164,3 +166,16 @@ def test_zmetadata_members() -> None:
             parse_zmetadata({"metadata": {f"{path}/.zarray": {}}})
         with pytest.raises(xz.MetadataError):
             parse_inline({path: BASE})
+
+
+@pytest.mark.parametrize(("kinds", "allowed"), [(("int8", "bool"), True), (("int8", "int16"), False)])
+def test_records_of_single_bytes_need_no_byte_order(kinds: tuple[str, ...], allowed: bool) -> None:
+    """They "MAY omit the endian configuration" (zarr-extensions, "struct"); records of larger fields may not."""
+    fields = [{"name": kind, "data_type": kind} for kind in kinds]
+    store: dict[str, bytes] = {}
+    xz.create_array(store, shape=(1,), dtype={"name": "struct", "configuration": {"fields": fields}})
+    document = json.loads(store["zarr.json"])
+    document["codecs"] = ["bytes"]
+    store["zarr.json"] = json.dumps(document).encode()
+    with nullcontext() if allowed else pytest.raises(xz.MetadataError):
+        xz.open_array(store, strict=True)

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from xarray import conventions
 
-from .attribute_values import encode_attributes
+from .attribute_values import TYPES, decode_attributes, encode_attributes
 from .codec_objects import spelled
 from .codecs import BYTES_BYTES, lookup
 from .dtypes import DataType, as_dtype
@@ -78,6 +78,21 @@ class Choices(NamedTuple):
     align_chunks: bool
     write_empty_chunks: bool | None
     profile: Profile | None = None
+
+
+def with_types(variable: xr.Variable) -> xr.Variable:
+    """Return a variable with the values that its attributes stand for, where another tool has read them.
+
+    xarray takes some of them (``missing_value``) for its encoding.
+    """
+    if not isinstance(variable.attrs.get(TYPES), dict):
+        return variable
+    moved = {name: value for name, value in variable.encoding.items() if name not in variable.attrs}
+    found = dict(decode_attributes({**variable.attrs, **moved}))
+    variable = variable.copy(deep=False)
+    variable.encoding = {**variable.encoding, **{name: found.pop(name) for name in moved}}
+    variable.attrs = found
+    return variable
 
 
 def encode_variable(name: Hashable, variable: xr.Variable, zarr_format: int) -> xr.Variable:

@@ -26,7 +26,7 @@ from .spec import ArraySpec
 from .stores.base import Store
 from .xarray_appending import check_complete, check_dtype, check_equal, check_round_trip, fit_dims
 from .xarray_chunking import refuse_stored
-from .xarray_encoding import Choices, NewArray, encode_attributes_of, encode_variable, new_array
+from .xarray_encoding import Choices, NewArray, encode_attributes_of, encode_variable, new_array, with_types
 from .xarray_expression import express
 from .xarray_regions import Region, resolve_region
 from .xarray_store import NO_NAME
@@ -156,7 +156,7 @@ def check_apart(plans: Sequence[GroupPlan]) -> None:
 
 def _encoded_coordinates(ds: xr.Dataset, encoding: Mapping[Any, Any]) -> tuple[dict[Any, xr.Variable], dict[Any, Any]]:
     coded, attributes = conventions.encode_dataset_coordinates(ds)
-    variables = {NO_NAME if name is None else name: variable for name, variable in coded.items()}
+    variables = {NO_NAME if name is None else name: with_types(variable) for name, variable in coded.items()}
     for name, given in encoding.items():
         if name not in variables:
             close = get_close_matches(str(name), map(str, variables), 1)

@@ -619,3 +619,15 @@ def test_bytes_objects_do_not_become_characters(tmp_path: Path, values: list[byt
     xz.to_zarr(xr.Dataset({"a": ("x", np.array(values, object))}), tmp_path / "s")
     for engine in ("xzarr", "zarr"):
         assert xr.open_dataset(tmp_path / "s", engine=engine).a.values.tolist() == values
+
+
+def test_types_of_attributes_that_xarray_took_for_its_encoding(tmp_path: Path) -> None:
+    """``missing_value`` NaN, as the built-in engine gives it: a text, and an attribute with what it stands for."""
+    ds = xr.Dataset({"a": ("x", np.array([1, np.nan, 3], "f4"), {"valid_range": [-np.inf, 0.0]})})
+    ds.a.encoding.update(_FillValue=np.float32(np.nan), missing_value=np.float32(np.nan))
+    xz.to_zarr(ds, tmp_path / "s")
+    read = xr.open_dataset(tmp_path / "s", engine="zarr").load()
+    xz.to_zarr(read, tmp_path / "again")
+    for opened in (xz.open_dataset(tmp_path / "s"), xz.open_dataset(tmp_path / "again")):
+        xr.testing.assert_identical(opened, ds)
+        assert np.isnan(opened.a.encoding["missing_value"])

@@ -1,6 +1,6 @@
 """The codec ``bytes``: the elements of a chunk side by side, in C order, in a given byte order.
 
-Imports base, sizes, dtypes and NumPy. Invariant: decoding copies nothing; the array is a view in the stored byte order.
+Imports base, sizes and NumPy. Invariant: decoding copies nothing; the array is a view in the stored byte order.
 Source: Zarr v3, "Bytes codec"; zarr-extensions for data types of less than a byte, which take a byte each.
 """
 

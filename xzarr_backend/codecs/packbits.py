@@ -1,6 +1,6 @@
 """The codec ``packbits`` of zarr-extensions: only the bits of an element that carry information are stored.
 
-Imports base, sizes, dtypes and NumPy. Invariant: element ``i`` of ``k`` bits takes bits ``i*k`` to ``(i+1)*k`` of the
+Imports base, sizes and NumPy. Invariant: element ``i`` of ``k`` bits takes bits ``i*k`` to ``(i+1)*k`` of the
 chunk, counted from the least significant bit of each byte (numcodecs: from the most significant one).
 Source: zarr-extensions, "packbits".
 """

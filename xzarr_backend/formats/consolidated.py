@@ -1,6 +1,6 @@
 """Consolidated metadata: the documents of all members of a group in one place.
 
-Imports documents and errors. Invariant: a member is looked up by its path and gives the same documents that its own
+Imports errors and spec. Invariant: a member is looked up by its path and gives the same documents that its own
 objects would give. Sources: zarr-python's `.zmetadata` (v2) and inline `consolidated_metadata` (v3).
 """
 

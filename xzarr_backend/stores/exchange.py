@@ -1,6 +1,6 @@
 """Replacing a whole folder in one step: build a sibling, then exchange the two.
 
-Imports errors and files. Invariant: at every moment the folder's name leads to the old tree or to the new one, complete
+Imports files. Invariant: at every moment the folder's name leads to the old tree or to the new one, complete
 (where the system cannot exchange two names, a note lies beside them from which the next opener finishes the exchange);
 what a killed writer leaves behind has a name that no listing shows and that the next writer of the same folder removes.
 """

@@ -1,6 +1,6 @@
 """Stores of obstore: object stores, folders and memory, through the Rust library of the same name.
 
-Imports errors, base, concurrency and fsspec (ours); obstore itself is imported when one of its stores is used.
+Imports base, concurrency and fsspec (ours); obstore itself is imported when one of its stores is used.
 Invariant: only what the store says is not there counts as missing, and no other error is swallowed.
 """
 

@@ -134,6 +134,18 @@ def test_what_others_have_stored_since_a_listing(bucket: Bucket) -> None:
     assert bucket.objects == {}
 
 
+def test_deleting_takes_the_name_and_few_requests(bucket: Bucket) -> None:
+    """What lies below a prefix is looked for twice, however much it is; a name that looks like a pattern is a name."""
+    store = opened(bucket)
+    for key in ("a1/k", "a[1]/k", "a[1]/n/k", "b/k", "b/n/k"):
+        store.set(key, b"1")
+    bucket.asked.clear()
+    store.delete_prefix("b/")
+    assert [asked for asked in bucket.asked if asked[0] != "DELETE"] == [("LIST", "a/b/")] * 2
+    store.delete_prefix("a[1]/")
+    assert list(bucket.objects) == ["a/a1/k"]
+
+
 def test_an_array_that_others_fill(bucket: Bucket) -> None:
     """Chunks that are stored after a reader has listed the array are not the fill value to it."""
     options = {**bucket.options(), "skip_instance_cache": True}

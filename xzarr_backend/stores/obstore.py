@@ -13,7 +13,8 @@ from typing import Any
 
 from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, slice_buffer, split_answers, view_of
 from .concurrency import check_not_forked, in_windows, on_loop, retried, retried_async
-from .fsspec import GAP, LARGEST_READ, is_behind
+from .fsspec import GAP, LARGEST_READ
+from .ranges import is_behind
 
 
 class ObstoreStore(Store):

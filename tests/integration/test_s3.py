@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,8 +14,10 @@ import pytest
 import xarray as xr
 
 import xzarr_backend as xz
+from tests.forks import in_child
 from tests.s3_server import Bucket, serve_s3
 from xzarr_backend.stores import ByteRange, Request, Store, open_store
+from xzarr_backend.stores.fsspec import FsspecStore
 
 pytest.importorskip("s3fs")
 
@@ -144,6 +149,23 @@ def test_deleting_takes_the_name_and_few_requests(bucket: Bucket) -> None:
     assert [asked for asked in bucket.asked if asked[0] != "DELETE"] == [("LIST", "a/b/")] * 2
     store.delete_prefix("a[1]/")
     assert list(bucket.objects) == ["a/a1/k"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_leaves_the_connections_of_its_parent_alone(bucket: Bucket) -> None:
+    """It makes its own; what it has inherited is not ended there, which would keep the parent waiting."""
+    store = opened(bucket)
+    store.set("k", b"1")
+    assert isinstance(store, FsspecStore)
+    inherited = weakref.ref(store.fs)
+
+    def read() -> bool:
+        found = store.get("k")
+        gc.collect()
+        return found == b"1" and store.fs is not inherited() is not None
+
+    assert in_child(read)
+    assert store.get("k") == b"1" and store.fs is inherited()
 
 
 def test_an_array_that_others_fill(bucket: Bucket) -> None:

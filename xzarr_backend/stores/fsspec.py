@@ -38,6 +38,10 @@ from .ranges import cut_out, from_start, http_range, instead_of, is_final, limit
 GAP = 1 << 16  # bytes: fetching them costs less than another request
 LARGEST_READ = 1 << 24  # bytes that neighbouring ranges may grow to
 
+# Filesystems that a forked process has taken along. If they ended there, their loop would be told to forget sockets
+# that the parent waits for: its next read would take until a timeout.
+_of_parents: list[Any] = []
+
 
 class FsspecStore(Store):
     """The objects below ``root`` of an fsspec filesystem. ``chain``: the chained URL that led here, if it was one."""
@@ -83,6 +87,7 @@ class FsspecStore(Store):
     def fs(self) -> Any:
         """The filesystem; after a fork a new one, because sessions and loops do not live on in the child."""
         if self._process != os.getpid():
+            _of_parents.append(self._fs)
             self._fs, self._process = renewed(self._fs), os.getpid()
         return self._fs
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
-from tests.http_server import serve
+from tests.http_server import running, serve
 from xzarr_backend.errors import ReadOnlyError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, MemoryStore, Request, open_store
 from xzarr_backend.stores.concurrency import WINDOW, Gate, in_windows, is_transient, on_loop, retried
@@ -169,6 +170,57 @@ def test_http_errors(tmp_path: Path) -> None:
                 store.get(key, wanted)
         with pytest.raises(aiohttp.ClientResponseError):
             store.get_many([Request("once"), Request("broken")])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent", "fits"),
+    [
+        (ByteRange(4, 2), "bytes 4-5/10", True),
+        (ByteRange(4, 2), "bytes 4-5/*", True),
+        (ByteRange(4, 2), "", True),
+        (ByteRange(4, 2), "bytes 0-5/10", False),
+        (ByteRange(4, 2), "bytes 4-8/10", False),
+        (ByteRange(4, 2), "bytes 4-4/10", False),
+        (ByteRange(4, 2), "bytes 5-6/*", False),
+        (ByteRange(8, 5), "Bytes 8-9/10", True),
+        (ByteRange(4), "bytes 4-9/10", True),
+        (ByteRange(4), "bytes 0-9/10", False),
+        (ByteRange(-3), "bytes 7-9/10", True),
+        (ByteRange(-3), "bytes 7-9/*", True),
+        (ByteRange(-30), "bytes 0-9/10", True),
+        (ByteRange(-3), "bytes 0-2/10", False),
+        (ByteRange(-3), "bytes 6-9/10", False),
+    ],
+    ids=str,
+)
+def test_another_range_than_was_asked_for(wanted: ByteRange, sent: str, fits: bool) -> None:
+    """A server says which bytes it sends: what a confused cache sends instead is an error, not data."""
+    pytest.importorskip("aiohttp")
+    data = bytes(range(10))
+    first, last = map(int, sent[6:].partition("/")[0].split("-")) if sent else (4, 5)
+
+    class Server(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(206)
+            if sent:
+                self.send_header("Content-Range", sent)
+            self.send_header("Content-Length", str(last + 1 - first))
+            self.end_headers()
+            self.wfile.write(data[first : last + 1])
+
+    with running(Server) as url:
+        store = open_store(url)
+        if fits:
+            assert bytes(store.get("k", wanted) or b"") == data[first : last + 1]
+        else:
+            with pytest.raises(
+                XzarrError, match=rf"asked for bytes={wanted.start}.* and sent bytes {first}-"
+            ) as caught:
+                store.get("k", wanted)
+            assert caught.value.where == f"{url}/k"
 
 
 def test_http_cannot_be_written(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from .base import (
     view_of,
 )
 from .concurrency import in_windows, on_loop, retried_async
-from .fsspec import GAP, LARGEST_READ, FsspecStore
+from .fsspec import GAP, LARGEST_READ, open_place
 from .local import LocalStore
 from .obstore import ObstoreStore
 
@@ -46,7 +46,7 @@ def adapt(store: Any, read_only: bool) -> Store | None:
     kind = type(store).__name__ if type(store).__module__.startswith("zarr.storage") else ""
     read_only = read_only or bool(getattr(store, "read_only", False))
     if kind == "FsspecStore":
-        return FsspecStore(store.fs, _below(store.path, path), read_only=read_only)
+        return open_place(store.fs, _below(store.path, path), read_only)
     if kind == "LocalStore":
         return LocalStore(_below(str(store.root), path), read_only=read_only)
     if path:

@@ -344,13 +344,14 @@ def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
             where=public_url(url),
             hint="install a package that registers it with fsspec",
         ) from error
-    return FsspecStore(fs, root, read_only=read_only, chain=url if "::" in url else "")
+    return open_place(fs, root, read_only, url if "::" in url else "")
 
 
-def open_place(fs: Any, root: str, read_only: bool) -> Store:
-    """Open a place in an fsspec filesystem, which may be the local one."""
-    if "file" in protocols(fs):
+def open_place(fs: Any, root: str, read_only: bool, chain: str = "") -> Store:
+    """Open a place in an fsspec filesystem, which may be the local one, or a folder of it."""
+    inner, path = inmost(fs, root)
+    if "file" in protocols(inner):
         from .local import LocalStore
 
-        return LocalStore(root, read_only=read_only)
-    return FsspecStore(fs, root, read_only=read_only)
+        return LocalStore(path, read_only=read_only)
+    return FsspecStore(fs, root, read_only=read_only, chain=chain)

@@ -1,14 +1,16 @@
 """Ranges as filesystems of fsspec and HTTP servers take them, and what they may answer.
 
-Imports base, concurrency and filesystems. Invariant: what is returned are the bytes that were asked for, also where the
-other side knows no ranges, no suffixes, or sends more.
+Imports errors, base, concurrency and filesystems. Invariant: what is returned are the bytes that were asked for, also
+where the other side knows no suffixes, or sends more.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 from typing import Any
 
+from ..errors import XzarrError
 from .base import Buffer, ByteRange, public_url, slice_buffer
 from .concurrency import is_transient
 from .filesystems import MISSING
@@ -22,7 +24,11 @@ def limits_of(wanted: ByteRange) -> dict[str, int | None]:
 
 
 def cut_out(data: Buffer, wanted: ByteRange) -> Buffer:
-    """Return what was wanted of an answer, also where the filesystem ignored the range and sent everything."""
+    """Return what was wanted of an answer, also of one that is longer: then the filesystem has sent the whole object.
+
+    An object that is no longer than ``length``, or a range without one, tells no such thing: a filesystem that knows
+    no ranges at all must not be used for these.
+    """
     start, length = wanted
     if start < 0:
         return slice_buffer(slice_buffer(data, ByteRange(start)), ByteRange(0, length))
@@ -58,6 +64,21 @@ def from_start(suffix: ByteRange, size: int) -> ByteRange:
     return ByteRange(start, size - start if suffix.length is None else min(suffix.length, size - start))
 
 
+def _is_of(wanted: ByteRange, sent: str) -> bool:
+    """Return whether an answer holds the range that was asked for, after its Content-Range; yes where there is none."""
+    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", sent.strip(), re.IGNORECASE)
+    if found is None:
+        return True
+    first, last = int(found[1]), int(found[2])
+    start, length = wanted
+    if found[3] == "*":  # the object's size is not known
+        return start < 0 or (first == start and (length is None or last < start + max(length, 1)))
+    end = int(found[3]) - 1
+    if start < 0:
+        return first == max(end + 1 + start, 0) and last == end
+    return first == start and last == (end if length is None else min(start + max(length, 1) - 1, end))
+
+
 async def http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:
     """Fetch a range by HTTP; unlike fsspec, notice when the server sends the whole object (RFC 9110, section 14)."""
     start, length = wanted
@@ -76,4 +97,10 @@ async def http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:
         data = await response.read()
         if response.status == 200:
             return slice_buffer(data, wanted)
+        if not _is_of(wanted, response.headers.get("Content-Range", "")):
+            raise XzarrError(
+                f"the server was asked for bytes={limits} and sent {response.headers['Content-Range']}",
+                where=public_url(path),
+                hint="a cache or proxy before the server may confuse ranges",
+            )
         return data if length is None else slice_buffer(data, ByteRange(0, length))

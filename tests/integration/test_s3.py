@@ -168,6 +168,18 @@ def test_a_forked_child_leaves_the_connections_of_its_parent_alone(bucket: Bucke
     assert store.get("k") == b"1" and store.fs is inherited()
 
 
+def test_ranges_behind_the_end_by_obstore(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether an object ends before them is asked for many at once, and never by a call that others wait for."""
+    store = open_store(by_obstore(bucket), mode="a")
+    store.set("k", b"0123456789")
+    blocking: list[object] = []
+    monkeypatch.setattr(pytest.importorskip("obstore"), "head", lambda *asked: blocking.append(asked))
+    wanted = [ByteRange(10, 5), ByteRange(30), ByteRange(-4), ByteRange(4, 0)]
+    assert store.get_many([Request("k", r) for r in wanted]) == [b"", b"", b"6789", b""]
+    assert store.get_many([Request("nothing", r) for r in wanted]) == [None] * 4
+    assert blocking == []
+
+
 def test_an_array_that_others_fill(bucket: Bucket) -> None:
     """Chunks that are stored after a reader has listed the array are not the fill value to it."""
     options = {**bucket.options(), "skip_instance_cache": True}

@@ -26,7 +26,7 @@ from .base import (
 from .concurrency import in_windows, on_loop, retried_async
 from .fsspec import GAP, LARGEST_READ, open_place
 from .local import LocalStore
-from .obstore import ObstoreStore
+from .obstore import open_inner
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
@@ -55,7 +55,7 @@ def adapt(store: Any, read_only: bool) -> Store | None:
             hint=f"pass its store, and {path!r} as the path, component or group in it",
         )
     if kind == "ObjectStore":
-        return ObstoreStore(store.store, read_only=read_only)
+        return open_inner(store.store, read_only=read_only)
     return AsyncStore(store, read_only=read_only)
 
 

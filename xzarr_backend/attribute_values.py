@@ -1,7 +1,7 @@
 """Attribute values that JSON has no word for: NaN and infinity, bytes, dates and times, complex numbers.
 
-Imports errors, spec and NumPy only. Invariant: what is stored is JSON that every parser takes and that other tools show as
-readable values; an attribute of its own, `TYPES`, says which values stand for something else, so that reading turns
+Imports errors, spec and NumPy only. Invariant: what is stored is JSON that every parser takes and that other tools show
+as readable values; an attribute of its own, `TYPES`, says which values stand for something else, so that reading turns
 exactly those back, and a text such as "NaN" stays a text. See docs/adr/0003-attribute-values.md.
 """
 

@@ -1,7 +1,7 @@
 """How one value of each kind of data type is read from JSON, written to JSON, and taken from a caller.
 
-Imports NumPy and spec only. Invariant: what cannot be turned into exactly one value of the data type raises `ValueError`,
-`TypeError` or `OverflowError`, which `DataType` makes a `MetadataError`; no value is wrapped or cut off.
+Imports NumPy and spec only. Invariant: what cannot be turned into exactly one value of the data type raises
+`ValueError`, `TypeError` or `OverflowError`, which `DataType` makes a `MetadataError`; no value is wrapped or cut off.
 Sources: Zarr v3 core "Permitted fill values", the data types of zarr-extensions, Zarr v2 "Fill value encoding", and
 what writers are known to store besides (numbers as strings, 0 for every data type, plain text where base64 belongs).
 """

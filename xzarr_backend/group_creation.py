@@ -1,6 +1,7 @@
 """`create_group`.
 
-Imports group, creation, profiles and the rows below. Invariant: everything that can be wrong is found before anything is written.
+Imports group, creation, profiles and the rows below. Invariant: everything that can be wrong is found before
+anything is written.
 """
 
 from __future__ import annotations

@@ -68,7 +68,10 @@ def _obstore(name: str) -> Maker:
     def make(folder: Path, mode: str) -> Store:
         stores = pytest.importorskip("obstore.store")
         if name == "LocalStore":
-            return open_store(stores.LocalStore(str(folder / "o"), mkdir=True, automatic_cleanup=True), mode=mode)
+            from xzarr_backend.stores.obstore import ObstoreStore  # that of an absolute path opens as our own
+
+            inner = stores.LocalStore(str(folder / "o"), mkdir=True, automatic_cleanup=True)
+            return ObstoreStore(inner, read_only=mode == "r")
         return open_store(_kept.setdefault(str(folder), stores.MemoryStore()), mode=mode)
 
     return make

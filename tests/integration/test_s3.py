@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,8 +14,10 @@ import pytest
 import xarray as xr
 
 import xzarr_backend as xz
+from tests.forks import in_child
 from tests.s3_server import Bucket, serve_s3
 from xzarr_backend.stores import ByteRange, Request, Store, open_store
+from xzarr_backend.stores.fsspec import FsspecStore
 
 pytest.importorskip("s3fs")
 
@@ -132,6 +137,47 @@ def test_what_others_have_stored_since_a_listing(bucket: Bucket) -> None:
     theirs.set("g/h/n", b"1")
     ours.delete_prefix("g/")
     assert bucket.objects == {}
+
+
+def test_deleting_takes_the_name_and_few_requests(bucket: Bucket) -> None:
+    """What lies below a prefix is looked for twice, however much it is; a name that looks like a pattern is a name."""
+    store = opened(bucket)
+    for key in ("a1/k", "a[1]/k", "a[1]/n/k", "b/k", "b/n/k"):
+        store.set(key, b"1")
+    bucket.asked.clear()
+    store.delete_prefix("b/")
+    assert [asked for asked in bucket.asked if asked[0] != "DELETE"] == [("LIST", "a/b/")] * 2
+    store.delete_prefix("a[1]/")
+    assert list(bucket.objects) == ["a/a1/k"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_leaves_the_connections_of_its_parent_alone(bucket: Bucket) -> None:
+    """It makes its own; what it has inherited is not ended there, which would keep the parent waiting."""
+    store = opened(bucket)
+    store.set("k", b"1")
+    assert isinstance(store, FsspecStore)
+    inherited = weakref.ref(store.fs)
+
+    def read() -> bool:
+        found = store.get("k")
+        gc.collect()
+        return found == b"1" and store.fs is not inherited() is not None
+
+    assert in_child(read)
+    assert store.get("k") == b"1" and store.fs is inherited()
+
+
+def test_ranges_behind_the_end_by_obstore(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether an object ends before them is asked for many at once, and never by a call that others wait for."""
+    store = open_store(by_obstore(bucket), mode="a")
+    store.set("k", b"0123456789")
+    blocking: list[object] = []
+    monkeypatch.setattr(pytest.importorskip("obstore"), "head", lambda *asked: blocking.append(asked))
+    wanted = [ByteRange(10, 5), ByteRange(30), ByteRange(-4), ByteRange(4, 0)]
+    assert store.get_many([Request("k", r) for r in wanted]) == [b"", b"", b"6789", b""]
+    assert store.get_many([Request("nothing", r) for r in wanted]) == [None] * 4
+    assert blocking == []
 
 
 def test_an_array_that_others_fill(bucket: Bucket) -> None:

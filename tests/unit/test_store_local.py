@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -517,6 +518,51 @@ def test_lock_where_files_cannot_be_locked(store: LocalStore, monkeypatch: pytes
         assert not held.wait(0.05)
     waiting.join()
     assert held.is_set()
+
+
+def _interrupted(lock: AbstractContextManager[object], moment: int) -> bool:
+    """Take ``lock``; at the ``moment``-th time that a signal could be noticed within, it is Ctrl-C: return whether so.
+
+    Signals are noticed where a function begins, and where one of the system has returned.
+    """
+    seen = 0
+
+    def notice(frame: Any, event: str, arg: object) -> None:
+        nonlocal seen
+        if event in ("call", "c_return") and frame.f_code.co_filename == files_module.__file__:
+            seen += 1
+            if seen == moment:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(notice)
+    try:
+        lock.__enter__()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["object", "new object", "folder", "no locks on files"])
+def test_an_interrupt_leaves_no_lock(store: LocalStore, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Ctrl-C while a lock is taken, whenever that is, keeps nobody else waiting."""
+    import fcntl
+
+    if kind == "no locks on files":
+        without_file_locks(monkeypatch)
+    store.set("a/k", b"1")
+    place = store.root + ("/a/k" if kind == "object" else "/a")
+    for moment in range(1, 1000):
+        lock = FolderLock(place) if kind == "folder" else store.lock("a/n" if kind == "new object" else "a/k")
+        if not _interrupted(lock, moment):
+            break
+        descriptor = os.open(place, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+    assert 4 < moment < 999
+    lock.__exit__(None, None, None)
 
 
 def _add(root: str, times: int) -> None:

@@ -112,6 +112,47 @@ def test_mappers_become_what_they_stand_for(tmp_path: Path) -> None:
     mapper.clear()
 
 
+def test_a_folder_of_the_local_filesystem_is_a_folder(tmp_path: Path) -> None:
+    """However it is reached through fsspec: all ways to one object have its one lock."""
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    local = fsspec.filesystem("file")
+    outer = DirFileSystem(str(tmp_path), local)
+    places: list[Any] = [
+        DirFileSystem(str(tmp_path / "x"), local).get_mapper(""),
+        outer.get_mapper("x"),
+        DirFileSystem("x", outer).get_mapper(""),
+        f"dir://x::file://{tmp_path}",
+        f"local://{tmp_path}/x",
+    ]
+    zarr = pytest.importorskip("zarr.storage")
+    places.append(zarr.FsspecStore(AsyncFileSystemWrapper(local, asynchronous=True), path=str(tmp_path / "x")))
+    for place in places:
+        store = open_store(place, mode="a")
+        assert store == LocalStore(tmp_path / "x") and not store.read_only, place
+    assert open_store(places[0]).read_only
+    memory = DirFileSystem("/d", fsspec.filesystem("memory"))
+    assert open_store(memory.get_mapper("x")).name_of("k") == open_store("memory://d/x").name_of("k")
+
+
+def test_folders_of_obstore_are_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is certain which: a relative path is one of the folder that was the current one at its making."""
+    stores = pytest.importorskip("obstore.store")
+    (tmp_path / "x y#").mkdir()
+    inner = stores.LocalStore(tmp_path / "x y#")
+    store = open_store(inner, mode="a")
+    assert store == LocalStore(tmp_path / "x y#") and not store.read_only
+    store.set("a b#/%k", b"1")
+    assert bytes(inner.get("a b#/%k").bytes()) == b"1" and open_store(inner).read_only
+    assert open_store(pytest.importorskip("zarr.storage").ObjectStore(inner), mode="a") == store
+    monkeypatch.chdir(tmp_path)
+    relative = open_store(stores.LocalStore("x y#"))
+    monkeypatch.chdir("/")
+    assert not isinstance(relative, LocalStore) and bytes(relative.get("a b#/%k")) == b"1"
+
+
 def test_mappings(tmp_path: Path) -> None:
     """A dictionary, and any other mapping, is written and read in place."""
     zict = pytest.importorskip("zict")

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
-from tests.http_server import serve
+from tests.http_server import running, serve
 from xzarr_backend.errors import ReadOnlyError, UnsupportedError, XzarrError
 from xzarr_backend.stores import ByteRange, MemoryStore, Request, open_store
 from xzarr_backend.stores.concurrency import WINDOW, Gate, in_windows, is_transient, on_loop, retried
@@ -169,6 +170,57 @@ def test_http_errors(tmp_path: Path) -> None:
                 store.get(key, wanted)
         with pytest.raises(aiohttp.ClientResponseError):
             store.get_many([Request("once"), Request("broken")])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent", "fits"),
+    [
+        (ByteRange(4, 2), "bytes 4-5/10", True),
+        (ByteRange(4, 2), "bytes 4-5/*", True),
+        (ByteRange(4, 2), "", True),
+        (ByteRange(4, 2), "bytes 0-5/10", False),
+        (ByteRange(4, 2), "bytes 4-8/10", False),
+        (ByteRange(4, 2), "bytes 4-4/10", False),
+        (ByteRange(4, 2), "bytes 5-6/*", False),
+        (ByteRange(8, 5), "Bytes 8-9/10", True),
+        (ByteRange(4), "bytes 4-9/10", True),
+        (ByteRange(4), "bytes 0-9/10", False),
+        (ByteRange(-3), "bytes 7-9/10", True),
+        (ByteRange(-3), "bytes 7-9/*", True),
+        (ByteRange(-30), "bytes 0-9/10", True),
+        (ByteRange(-3), "bytes 0-2/10", False),
+        (ByteRange(-3), "bytes 6-9/10", False),
+    ],
+    ids=str,
+)
+def test_another_range_than_was_asked_for(wanted: ByteRange, sent: str, fits: bool) -> None:
+    """A server says which bytes it sends: what a confused cache sends instead is an error, not data."""
+    pytest.importorskip("aiohttp")
+    data = bytes(range(10))
+    first, last = map(int, sent[6:].partition("/")[0].split("-")) if sent else (4, 5)
+
+    class Server(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(206)
+            if sent:
+                self.send_header("Content-Range", sent)
+            self.send_header("Content-Length", str(last + 1 - first))
+            self.end_headers()
+            self.wfile.write(data[first : last + 1])
+
+    with running(Server) as url:
+        store = open_store(url)
+        if fits:
+            assert bytes(store.get("k", wanted) or b"") == data[first : last + 1]
+        else:
+            with pytest.raises(
+                XzarrError, match=rf"asked for bytes={wanted.start}.* and sent bytes {first}-"
+            ) as caught:
+                store.get("k", wanted)
+            assert caught.value.where == f"{url}/k"
 
 
 def test_http_cannot_be_written(tmp_path: Path) -> None:
@@ -378,6 +430,122 @@ def test_what_runs_alone() -> None:
         pass
     with gate.alone():
         pass
+
+
+# --- what cannot be asked is not missing -----------------------------------------------------------------------------
+
+
+def _guarded() -> Any:
+    """Return a filesystem that raises ``error`` for what it is asked of paths that hold ``closed``.
+
+    All else is what the base class of fsspec makes of it, as for SFTP, SMB, FTP and WebDAV.
+    """
+    from fsspec import AbstractFileSystem
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Guarded(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "guarded"
+        cachable = False
+        closed, error = "nowhere", OSError("no answer")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.store: dict[str, Any] = {}
+            self.pseudo_dirs = [""]
+
+        find, walk, rm = AbstractFileSystem.find, AbstractFileSystem.walk, AbstractFileSystem.rm
+
+        def _check(self, path: str) -> None:
+            if self.closed in f"{path}/":
+                raise self.error
+
+        def info(self, path: str, **options: Any) -> Any:
+            self._check(path)
+            return super().info(path, **options)
+
+        def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+            self._check(path)
+            return super().ls(path, detail, **options)
+
+    return Guarded()
+
+
+def _over(fs: Any, kind: str) -> FsspecStore:
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    if kind == "folder":
+        return FsspecStore(DirFileSystem("/g", fs), "")
+    return FsspecStore(AsyncFileSystemWrapper(fs) if kind == "async" else fs, "/g")
+
+
+@pytest.mark.parametrize("error", [TimeoutError("slow"), PermissionError("403")])
+@pytest.mark.parametrize("kind", ["plain", "folder", "async"])
+def test_what_cannot_be_asked_is_not_missing(kind: str, error: Exception) -> None:
+    """A server that does not answer keeps nothing from being deleted, replaced or listed without a word."""
+    fs = _guarded()
+    store = _over(fs, kind)
+    store.set("a/k", b"1")
+    fs.closed, fs.error = "/a/", error
+    asked: list[Any] = [
+        lambda: store.delete_prefix("a/"),
+        lambda: store.set_if_absent("a/k", b"2"),
+        lambda: store.get("a/k", ByteRange(0, 0)),
+        lambda: store.size("a/k"),
+        lambda: list(store.walk("a/")),
+        lambda: store.list_dir("a/"),
+    ]
+    for ask in asked:
+        with pytest.raises(type(error)):
+            ask()
+    fs.closed = "nowhere"
+    assert list(store.walk("")) == [("a/k", 1)] and store.get("a/k") == b"1"
+    assert store.get("a", ByteRange(0, 0)) is None and store.get("a/k", ByteRange(0, 0)) == b""
+
+
+@pytest.mark.parametrize("kind", ["plain", "folder", "async"])
+def test_a_folder_that_cannot_be_listed_is_not_empty(kind: str) -> None:
+    """Neither is it passed over, nor does what lies in it stay when all above it is deleted."""
+    fs = _guarded()
+    store = _over(fs, kind)
+    objects = {"a/k": 1, "a/c/0/0": 1, "a/c/1/0": 1}
+    for key in objects:
+        store.set(key, b"1")
+    fs.closed, fs.error = "/c/1/", PermissionError("403")
+    with pytest.raises(PermissionError):
+        list(store.walk(""))
+    with pytest.raises(PermissionError):
+        store.delete_prefix("a/")
+    fs.closed = "nowhere"
+    assert dict(store.walk("")) == objects
+    store.delete_prefix("a/")
+    assert list(store.walk("")) == [] and store.list_dir("") == []
+
+
+def test_names_that_look_like_patterns() -> None:
+    """What is deleted has the name, and does not match it."""
+    store = FsspecStore(_guarded(), "/g")
+    for key in ("a[1]/k", "a1/k", "b*/k", "bc/k"):
+        store.set(key, b"1")
+    store.delete_prefix("a[1]/")
+    store.delete_prefix("b*/")
+    assert sorted(key for key, _ in store.walk("")) == ["a1/k", "bc/k"]
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_what_a_server_refuses_is_not_missing(tmp_path: Path, status: int) -> None:
+    """Nor is it when its size is asked for, or whether it is there: fsspec says "not found" of every failure."""
+    aiohttp = pytest.importorskip("aiohttp")
+    (tmp_path / "k").write_bytes(b"0123456789")
+    with serve(tmp_path, status={"refused": status}) as url:
+        store = open_store(url)
+        assert store.size("k") == 10 and store.size("nothing") is None
+        for wanted in (ByteRange(0, 0), ByteRange(7, 0), ByteRange(30, 0)):
+            assert (store.get("k", wanted), store.get("nothing", wanted)) == (b"", None)
+            with pytest.raises(aiohttp.ClientResponseError):
+                store.get("refused", wanted)
+        with pytest.raises(aiohttp.ClientResponseError):
+            store.size("refused")
 
 
 # --- locks of threads ------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ SCHEMES: dict[str, str] = {
 # stores of other packages, by their name; all others that are asynchronous: foreign.py
 PACKAGES: dict[str, str] = {
     "icechunk": "xzarr_backend.stores.icechunk:IcechunkStore",
-    "obstore": "xzarr_backend.stores.obstore:ObstoreStore",
+    "obstore": "xzarr_backend.stores.obstore:open_inner",
 }
 FSSPEC = "xzarr_backend.stores.fsspec:open_url"
 

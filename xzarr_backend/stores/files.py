@@ -158,24 +158,30 @@ class FolderLock(AbstractContextManager["FolderLock"]):
 
     def __enter__(self) -> FolderLock:
         removed = 0
-        while True:
-            try:
-                _make_folder(self.folder, durable=False)
-                descriptor = _locked(self.folder)
-            except FileNotFoundError:
-                removed += 1
-                if removed == TRIES:
-                    raise
-                continue
-            if _still_named(descriptor, self.folder):
-                self._descriptor = descriptor
-                return self
-            os.close(descriptor)  # the folder was removed while we waited
+        try:
+            while True:
+                try:
+                    _make_folder(self.folder, durable=False)
+                    self._descriptor = _locked(self.folder)
+                except FileNotFoundError:
+                    removed += 1
+                    if removed == TRIES:
+                        raise
+                    continue
+                if _still_named(self._descriptor, self.folder):
+                    return self
+                self.__exit__()  # the folder was removed while we waited
+        except BaseException:  # interrupted: nobody would ever give the lock back
+            self.__exit__()
+            raise
 
     def __exit__(self, *error: object) -> None:
         descriptor, self._descriptor = self._descriptor, -1
-        _unlock(descriptor)
-        os.close(descriptor)
+        if descriptor >= 0:
+            try:
+                _unlock(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _locked(folder: str) -> int:
@@ -195,9 +201,9 @@ def _locked(folder: str) -> int:
 
 
 def _flock(descriptor: int) -> int:
-    import fcntl
-
     try:
+        import fcntl
+
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except BaseException:
         os.close(descriptor)
@@ -239,20 +245,26 @@ class ObjectLock(AbstractContextManager["ObjectLock"]):
         self._folder: FolderLock | None = None
 
     def __enter__(self) -> ObjectLock:
-        while True:
-            try:
-                self._descriptor = _flock(os.open(self.path, READ))
-            except OSError as error:
-                absent = isinstance(error, FileNotFoundError | NotADirectoryError)
-                if not absent and error.errno not in _NO_FLOCK:
-                    raise
-                self._folder = FolderLock(os.path.dirname(self.path)).__enter__()
-                holds = not absent or not os.path.exists(self.path)
-            else:
-                holds = _names(self.path, self._descriptor)
-            if holds:
-                return self
-            self.__exit__()  # the object was replaced, or came into being, while we waited
+        try:
+            while not self._take():
+                self.__exit__()  # the object was replaced, or came into being, while we waited
+            return self
+        except BaseException:  # interrupted: nobody would ever give the lock back
+            self.__exit__()
+            raise
+
+    def _take(self) -> bool:
+        """Take the lock, and return whether it still is that of the object."""
+        try:
+            self._descriptor = _flock(os.open(self.path, READ))
+        except OSError as error:
+            absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+            if not absent and error.errno not in _NO_FLOCK:
+                raise
+            self._folder = FolderLock(os.path.dirname(self.path))
+            self._folder.__enter__()
+            return not absent or not os.path.exists(self.path)
+        return _names(self.path, self._descriptor)
 
     @property
     def of_folder(self) -> bool:
@@ -262,11 +274,13 @@ class ObjectLock(AbstractContextManager["ObjectLock"]):
     def __exit__(self, *error: object) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         folder, self._folder = self._folder, None
-        if folder is None:
-            _unlock(descriptor)
-            close_soon(descriptor)  # the file that it stands for was most likely replaced
-        else:
+        if folder is not None:
             folder.__exit__()
+        if descriptor >= 0:
+            try:
+                _unlock(descriptor)
+            finally:
+                close_soon(descriptor)  # the file that it stands for was most likely replaced
 
 
 class ThreadLock(AbstractContextManager["ThreadLock"]):

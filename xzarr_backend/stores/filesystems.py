@@ -69,6 +69,26 @@ def missing(fs: Any) -> tuple[type[Exception], ...]:
     return (*MISSING, KeyError) if by_name else MISSING
 
 
+def is_of_base(method: Any) -> bool:
+    """Return whether a method is that of fsspec's base classes, which take what fails for what is not there."""
+    return str(getattr(method, "__qualname__", "")).startswith(
+        ("AbstractFileSystem.", "AsyncFileSystem.", "CachingFileSystem.")
+    )
+
+
+def deletes_at_once(fs: Any) -> bool:
+    """Return whether ``rm`` deletes many objects with few requests, of a listing that is complete."""
+    return is_async(fs) and not is_of_base(inmost(fs, "")[0].find)
+
+
+def raise_hidden(error: Exception) -> None:
+    """Raise what lies behind an error that says "not found" of whatever an HTTP server has answered."""
+    cause = error.__cause__
+    of_http = type(cause).__module__.startswith("aiohttp")
+    if cause is not None and of_http and getattr(cause, "status", None) not in (404, 410):
+        raise cause
+
+
 def renewed(value: Any) -> Any:
     """Return a filesystem made anew with the same options, which may hold further filesystems."""
     if isinstance(value, dict):

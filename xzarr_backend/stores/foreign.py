@@ -24,9 +24,9 @@ from .base import (
     view_of,
 )
 from .concurrency import in_windows, on_loop, retried_async
-from .fsspec import GAP, LARGEST_READ, FsspecStore
+from .fsspec import GAP, LARGEST_READ, open_place
 from .local import LocalStore
-from .obstore import ObstoreStore
+from .obstore import open_inner
 
 _MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
@@ -46,7 +46,7 @@ def adapt(store: Any, read_only: bool) -> Store | None:
     kind = type(store).__name__ if type(store).__module__.startswith("zarr.storage") else ""
     read_only = read_only or bool(getattr(store, "read_only", False))
     if kind == "FsspecStore":
-        return FsspecStore(store.fs, _below(store.path, path), read_only=read_only)
+        return open_place(store.fs, _below(store.path, path), read_only)
     if kind == "LocalStore":
         return LocalStore(_below(str(store.root), path), read_only=read_only)
     if path:
@@ -55,7 +55,7 @@ def adapt(store: Any, read_only: bool) -> Store | None:
             hint=f"pass its store, and {path!r} as the path, component or group in it",
         )
     if kind == "ObjectStore":
-        return ObstoreStore(store.store, read_only=read_only)
+        return open_inner(store.store, read_only=read_only)
     return AsyncStore(store, read_only=read_only)
 
 

@@ -1,12 +1,12 @@
 """Objects of any fsspec filesystem: S3, HTTP, memory, references, chains of them.
 
-Imports errors, base, concurrency, filesystems, memory, and local (for mappers over folders); fsspec is imported at the
-first call. Invariant: only what the filesystem says now is not there counts as missing; no other error is swallowed.
+Imports errors, base, concurrency, filesystems, ranges, memory, and local (for mappers over folders); fsspec is imported
+at the first call. Invariant: only what the filesystem says now is not there counts as missing; no other error is
+swallowed.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
@@ -14,25 +14,33 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 from ..errors import UnsupportedError
-from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, slice_buffer, split_answers, view_of
-from .concurrency import in_windows, is_transient, on_loop, retried, retried_async, this_process
+from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, split_answers, view_of
+from .concurrency import in_windows, on_loop, retried, retried_async, this_process
 from .filesystems import (
     MISSING,
+    deletes_at_once,
     in_one_request,
     inmost,
     is_async,
     is_memory,
+    is_of_base,
     is_reference,
     missing,
     named,
     protocols,
+    raise_hidden,
     renewed,
     token_of,
 )
 from .memory import reopen_copy
+from .ranges import cut_out, from_start, http_range, instead_of, is_final, limits_of
 
 GAP = 1 << 16  # bytes: fetching them costs less than another request
 LARGEST_READ = 1 << 24  # bytes that neighbouring ranges may grow to
+
+# Filesystems that a forked process has taken along. If they ended there, their loop would be told to forget sockets
+# that the parent waits for: its next read would take until a timeout.
+_of_parents: list[Any] = []
 
 
 class FsspecStore(Store):
@@ -79,6 +87,7 @@ class FsspecStore(Store):
     def fs(self) -> Any:
         """The filesystem; after a fork a new one, because sessions and loops do not live on in the child."""
         if self._process != os.getpid():
+            _of_parents.append(self._fs)
             self._fs, self._process = renewed(self._fs), os.getpid()
         return self._fs
 
@@ -106,9 +115,7 @@ class FsspecStore(Store):
     def set_if_absent(self, key: str, value: Buffer) -> bool:
         """Store the object unless there is one; in one step where the filesystem can create exclusively."""
         self.check_writable()
-        path = self._path(key)
-        self._forget(path)
-        if self.fs.exists(path):
+        if self._info(self._path(key)) is not None:
             return False
         try:
             self._pipe(key, value, {"mode": "create"})
@@ -133,13 +140,19 @@ class FsspecStore(Store):
             self._refuse("delete", error)
 
     def delete_prefix(self, prefix: str) -> None:
-        """Delete all objects below ``prefix``."""
+        """Delete all objects below ``prefix``: one by one where ``rm`` would pass over those that it cannot look at."""
         self.check_writable()
         path = self._folder(prefix)
         self.fs.invalidate_cache()  # what lies in folders below too
+        literal = not any(mark in path for mark in "*?[")  # `rm` takes others for patterns
         try:
-            if self.fs.isdir(path):
-                self.fs.rm(path, recursive=True)
+            if not self._is_folder(path):
+                return
+            if not (literal and deletes_at_once(self.fs)):
+                for key in [key for key, _ in self.walk(prefix)]:
+                    self.delete(key)
+            if literal:
+                self.fs.rm(path, recursive=True)  # with the folders
         except MISSING:
             pass
         except NotImplementedError as error:
@@ -163,30 +176,51 @@ class FsspecStore(Store):
         """Yield key and size of every object below ``prefix``; plain HTTP raises `UnsupportedError`."""
         path = self._listable(prefix)
         self.fs.invalidate_cache()  # what lies in folders below too
-        try:
-            found = self.fs.find(path, detail=True)
-        except MISSING:
-            return
         start = len(path.strip("/"))
-        for name, info in found.items():
+        for name, info in self._found(path):
             below = name.strip("/")[start:].lstrip("/")
             if below and info.get("type") != "directory":
                 yield prefix + below, info.get("size")
 
+    def _found(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what lies below ``path``; unlike fsspec's own ``find``, raise where a folder cannot be listed."""
+        try:
+            if not is_of_base(inmost(self.fs, "")[0].find):
+                yield from self.fs.find(path, detail=True).items()
+                return
+            found = self.fs.ls(path, detail=True)
+        except MISSING:
+            return
+        for info in found:
+            if info["type"] == "directory" and info["name"].strip("/") != path.strip("/"):
+                yield from self._found(info["name"].rstrip("/"))
+            else:
+                yield info["name"], info
+
     def size(self, key: str) -> int | None:
         """Return the object's size in bytes."""
-        path = self._path(key)
-        self._forget(path)
-        try:
-            info = retried(lambda: self.fs.info(path))
-        except MISSING:
-            return None
-        if info.get("type") == "directory":
+        info = self._info(self._path(key))
+        if info is None or info.get("type") == "directory":
             return None
         if info.get("size") is not None:
             return int(info["size"])
         data = self.get(key)  # a server that does not tell
         return None if data is None else memoryview(data).nbytes
+
+    def _info(self, path: str) -> Any:
+        """Return what the filesystem says of ``path`` now, None where nothing is there."""
+        self._forget(path)
+        try:
+            return retried(lambda: self.fs.info(path))
+        except missing(self.fs) as error:
+            raise_hidden(error)
+            return None
+
+    def _is_folder(self, path: str) -> bool:
+        fs, there = inmost(self.fs, path)
+        if not is_of_base(fs.isdir):
+            return bool(fs.isdir(there))  # one request to S3, where the other way takes two
+        return (self._info(path) or {}).get("type") == "directory"
 
     def _path(self, key: str) -> str:
         if self._tail or _is_http(self.root):
@@ -239,19 +273,19 @@ class FsspecStore(Store):
         try:
             if wanted is None:
                 return await fs._cat_file(path, **self._in_one_request)
+            if "http" in protocols(fs):
+                return await http_range(fs, path, wanted)
             if wanted.length == 0:
                 self._forget(path)
-                return b"" if await fs._exists(path) else None
-            if "http" in protocols(fs):
-                return await _http_range(fs, path, wanted)
+                return None if (await fs._info(path))["type"] == "directory" else b""
             if wanted.start < 0 and is_reference(fs):
-                wanted = _from_start(wanted, (await fs._info(path))["size"])
+                wanted = from_start(wanted, (await fs._info(path))["size"])
             try:
-                return _cut(await fs._cat_file(path, **_limits(wanted)), wanted)
+                return cut_out(await fs._cat_file(path, **limits_of(wanted)), wanted)
             except Exception as error:
                 self._forget(path)
-                again = _instead(wanted, error, None if _is_final(error) else (await fs._info(path))["size"])
-            return _cut(await fs._cat_file(path, **_limits(again)), again) if again.length else b""
+                again = instead_of(wanted, error, None if is_final(error) else (await fs._info(path))["size"])
+            return cut_out(await fs._cat_file(path, **limits_of(again)), again) if again.length else b""
         except missing(fs):
             return None
 
@@ -262,16 +296,16 @@ class FsspecStore(Store):
             if wanted is None:
                 return fs.cat_file(path)
             if wanted.length == 0:
-                self._forget(path)
-                return b"" if fs.exists(path) else None
+                info = self._info(path)
+                return None if info is None or info["type"] == "directory" else b""
             if wanted.start < 0 and is_reference(fs):
-                wanted = _from_start(wanted, fs.info(path)["size"])
+                wanted = from_start(wanted, fs.info(path)["size"])
             try:
-                return _cut(fs.cat_file(path, **_limits(wanted)), wanted)
+                return cut_out(fs.cat_file(path, **limits_of(wanted)), wanted)
             except Exception as error:
                 self._forget(path)
-                again = _instead(wanted, error, None if _is_final(error) else fs.info(path)["size"])
-            return _cut(fs.cat_file(path, **_limits(again)), again) if again.length else b""
+                again = instead_of(wanted, error, None if is_final(error) else fs.info(path)["size"])
+            return cut_out(fs.cat_file(path, **limits_of(again)), again) if again.length else b""
         except missing(fs):
             return None
 
@@ -281,70 +315,6 @@ _SAFE = "/!$&'()*+,;=:@~"
 
 def _is_http(root: str) -> bool:
     return root.startswith(("http://", "https://"))
-
-
-def _limits(wanted: ByteRange) -> dict[str, int | None]:
-    start, length = wanted
-    if start < 0:
-        return {"start": start, "end": None}
-    return {"start": start, "end": None if length is None else start + length}
-
-
-def _cut(data: Buffer, wanted: ByteRange) -> Buffer:
-    """Return what was wanted of an answer, also where the filesystem ignored the range and sent everything."""
-    start, length = wanted
-    if start < 0:
-        return slice_buffer(slice_buffer(data, ByteRange(start)), ByteRange(0, length))
-    return data if length is None or len(data) <= length else slice_buffer(data, wanted)
-
-
-def is_behind(wanted: ByteRange, size: int) -> bool:
-    """Return whether a range of an object of ``size`` bytes holds nothing."""
-    return wanted.start >= size if wanted.start >= 0 else size == 0
-
-
-def _is_final(error: Exception) -> bool:
-    return isinstance(error, MISSING) or is_transient(error)
-
-
-def _instead(wanted: ByteRange, error: Exception, size: int | None) -> ByteRange:
-    """Return what to ask for after a range has failed, of length zero for nothing; else raise ``error``.
-
-    Filesystems raise for ranges behind the end, and some know no suffixes.
-    """
-    if size is not None and is_behind(wanted, size):
-        return ByteRange(0, 0)
-    no_suffix = isinstance(error, ValueError | TypeError | NotImplementedError)
-    no_suffix = no_suffix or getattr(error, "errno", None) == errno.EINVAL
-    if size is None or wanted.start >= 0 or not no_suffix:
-        raise error
-    return _from_start(wanted, size)
-
-
-def _from_start(suffix: ByteRange, size: int) -> ByteRange:
-    """Return the range that a suffix of an object of ``size`` bytes is."""
-    start = max(size + suffix.start, 0)
-    return ByteRange(start, size - start if suffix.length is None else min(suffix.length, size - start))
-
-
-async def _http_range(fs: Any, path: str, wanted: ByteRange) -> Buffer:
-    """Fetch a range by HTTP; unlike fsspec, notice when the server sends the whole object (RFC 9110, section 14)."""
-    start, length = wanted
-    limits = f"{start}" if start < 0 else f"{start}-" if length is None else f"{start}-{start + length - 1}"
-    options = dict(fs.kwargs)
-    # compressed on the way, a range would mean bytes of the compressed form
-    headers = {**options.pop("headers", {}), "Range": f"bytes={limits}", "Accept-Encoding": "identity"}
-    session = await fs.set_session()
-    async with session.get(fs.encode_url(path), headers=headers, **options) as response:
-        if response.status == 404:
-            raise FileNotFoundError(public_url(path))
-        if response.status == 416:  # behind the end; a suffix longer than the object is refused by some servers too
-            return b"" if start >= 0 else slice_buffer(await fs._cat_file(path), wanted)
-        response.raise_for_status()
-        data = await response.read()
-        if response.status == 200:
-            return slice_buffer(data, wanted)
-        return data if length is None else slice_buffer(data, ByteRange(0, length))
 
 
 def _reopen(fs: Any, root: str, read_only: bool, chain: str) -> FsspecStore:
@@ -374,13 +344,14 @@ def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
             where=public_url(url),
             hint="install a package that registers it with fsspec",
         ) from error
-    return FsspecStore(fs, root, read_only=read_only, chain=url if "::" in url else "")
+    return open_place(fs, root, read_only, url if "::" in url else "")
 
 
-def open_place(fs: Any, root: str, read_only: bool) -> Store:
-    """Open a place in an fsspec filesystem, which may be the local one."""
-    if "file" in protocols(fs):
+def open_place(fs: Any, root: str, read_only: bool, chain: str = "") -> Store:
+    """Open a place in an fsspec filesystem, which may be the local one, or a folder of it."""
+    inner, path = inmost(fs, root)
+    if "file" in protocols(inner):
         from .local import LocalStore
 
-        return LocalStore(root, read_only=read_only)
-    return FsspecStore(fs, root, read_only=read_only)
+        return LocalStore(path, read_only=read_only)
+    return FsspecStore(fs, root, read_only=read_only, chain=chain)

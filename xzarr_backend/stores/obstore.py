@@ -1,19 +1,22 @@
 """Stores of obstore: object stores, folders and memory, through the Rust library of the same name.
 
-Imports base, concurrency and fsspec (ours); obstore itself is imported when one of its stores is used.
-Invariant: only what the store says is not there counts as missing, and no other error is swallowed.
+Imports errors, base, concurrency, fsspec (ours), ranges and local; obstore itself is imported when one of its stores is
+used. Invariant: only what the store says is not there counts as missing, and no other error is swallowed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, slice_buffer, split_answers, view_of
 from .concurrency import check_not_forked, in_windows, on_loop, retried, retried_async
-from .fsspec import GAP, LARGEST_READ, is_behind
+from .fsspec import GAP, LARGEST_READ
+from .local import LocalStore
+from .ranges import is_behind
 
 
 class ObstoreStore(Store):
@@ -133,7 +136,11 @@ class ObstoreStore(Store):
         try:
             data = obstore.get(self.inner, key, options=_options(wanted)).bytes()
         except Exception as error:
-            return self._nothing(key, wanted, error)
+            if _is_missing(error):
+                return None
+            if wanted is None:
+                raise
+            return _nothing_behind(self.size(key), wanted, error)
         return _cut(data, wanted)
 
     async def _fetch(self, request: Request) -> Buffer | None:
@@ -142,22 +149,36 @@ class ObstoreStore(Store):
     async def _fetch_once(self, key: str, wanted: ByteRange | None) -> Buffer | None:
         obstore = self._library()
         if wanted is not None and wanted.length == 0:
-            return None if self.size(key) is None else b""
+            return None if await self._size_async(key) is None else b""
         try:
             answer = await obstore.get_async(self.inner, key, options=_options(wanted))
             data = await answer.bytes_async()
         except Exception as error:
-            return self._nothing(key, wanted, error)
+            if _is_missing(error):
+                return None
+            if wanted is None:
+                raise
+            return _nothing_behind(await self._size_async(key), wanted, error)
         return _cut(data, wanted)
 
-    def _nothing(self, key: str, wanted: ByteRange | None, error: Exception) -> bytes | None:
-        """Return what an error stands for: no object (None), a range behind its end (nothing); else raise it."""
-        if _is_missing(error):
+    async def _size_async(self, key: str) -> int | None:
+        """Return what `size` returns; meanwhile other requests go on."""
+        try:
+            return int((await self._library().head_async(self.inner, key))["size"])
+        except Exception as error:
+            if not _is_missing(error):
+                raise
             return None
-        size = None if wanted is None else self.size(key)
-        if wanted is None or size is None or not is_behind(wanted, size):
-            raise error
-        return b""
+
+
+def open_inner(inner: Any, *, read_only: bool = False) -> Store:
+    """Open a store of obstore; a folder as the folder that it is, for obstore has no locks between processes."""
+    folder = getattr(inner, "prefix", None)
+    if (type(inner).__module__, type(inner).__name__) == ("obstore.store", "LocalStore") and folder is not None:
+        path = os.fspath(folder)
+        if os.path.isabs(path):  # others are of the folder that was the current one when it was made
+            return LocalStore(path, read_only=read_only)
+    return ObstoreStore(inner, read_only=read_only)
 
 
 def _token(inner: Any) -> str:
@@ -189,6 +210,13 @@ def _options(wanted: ByteRange | None) -> Any:
 def _cut(data: Any, wanted: ByteRange | None) -> Buffer:
     view = memoryview(data)
     return view if wanted is None or wanted.start >= 0 else slice_buffer(view, ByteRange(0, wanted.length))
+
+
+def _nothing_behind(size: int | None, wanted: ByteRange, error: Exception) -> bytes:
+    """Return no bytes where a range lies behind the end of an object of ``size`` bytes; else raise ``error``."""
+    if size is None or not is_behind(wanted, size):
+        raise error
+    return b""
 
 
 def _is_missing(error: Exception) -> bool:

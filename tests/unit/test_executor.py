@@ -270,6 +270,40 @@ def test_many_callers_share_one_pool() -> None:
     assert sum(thread.name.startswith("xzarr") for thread in threading.enumerate()) <= os.cpu_count() or 1
 
 
+@pytest.mark.usefixtures("two_cores")
+def test_work_waits_for_no_thread_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While all threads of the pool have other work, the calling thread does its own and returns."""
+    monkeypatch.setattr(executor, "_helpers", executor._Helpers())
+    busy, free = [threading.Event() for _ in range(4)], threading.Event()
+    quick: list[int] = []
+
+    def wait_for_the_end(items: Iterator[threading.Event]) -> None:
+        for item in items:
+            item.set()
+            free.wait(60)
+
+    def work(items: Iterator[int]) -> None:
+        quick.extend(items)
+
+    # two of them keep two threads of the pool busy, beside their own
+    others = [
+        threading.Thread(target=executor.run, args=(wait_for_the_end, items, 2, 2)) for items in (busy[:2], busy[2:])
+    ]
+    for other in others:
+        other.start()
+    reader = threading.Thread(target=executor.run, args=(work, range(64), 64, 2))
+    try:
+        assert all(event.wait(60) for event in busy)
+        reader.start()
+        reader.join(20)
+        assert not reader.is_alive(), "it waits for the threads of the others"
+        assert sorted(quick) == list(range(64))
+    finally:
+        free.set()
+        for thread in [*others, reader]:
+            thread.join(60)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.usefixtures("two_cores")

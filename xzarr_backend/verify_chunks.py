@@ -15,6 +15,7 @@ import numpy as np
 
 from .array import Array
 from .chunk_reading import chunk_error
+from .code_points import no_character, wrong_character
 from .codecs.sharding import ABSENT, Index
 from .errors import ChunkError, UnsupportedError
 from .layout import Layout, Shards
@@ -93,6 +94,9 @@ def _check_chunk(
         decoded = pipeline.decode(data)
         if getattr(decoded, "shape", shape) != shape:
             raise ChunkError(f"the chunk decodes to the shape {decoded.shape} instead of {shape}")
+        number = wrong_character(decoded) if layout.text else None
+        if number is not None:
+            raise no_character(number)
     except Exception as error:
         failure = chunk_error(error, array.compiled.source, coords, key)
         return Checked([Damage(DAMAGED, failure.what)])

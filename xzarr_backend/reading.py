@@ -13,6 +13,7 @@ import numpy as np
 
 from .chunk_reading import Source, Target, allocate, chunk_error, read_chunks
 from .code_points import no_character, wrong_character
+from .codecs.sizes import at_most
 from .errors import ChunkError
 from .plan import plan
 from .run_reading import read_in_runs
@@ -23,7 +24,11 @@ from .single_reading import read_single
 
 def read(source: Source, selection: Selection) -> Any:
     """Return the planned result of ``selection`` (see `Selection.finish`); raise `ChunkError`."""
-    target = read_single(source, selection) or _read_planned(source, selection)
+    if source.layout.pipeline.nbytes is None:  # only the encoded chunks tell how much they decode to
+        with at_most(source.limit):
+            target = _read_planned(source, selection)
+    else:
+        target = read_single(source, selection) or _read_planned(source, selection)
     target.report_missing(source)
     if source.layout.text and wrong_character(target.array) is not None:
         raise _not_text(source, selection, target.array)

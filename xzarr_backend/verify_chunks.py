@@ -17,6 +17,7 @@ from .array import Array
 from .chunk_reading import chunk_error
 from .code_points import no_character, wrong_character
 from .codecs.sharding import ABSENT, Index
+from .codecs.sizes import at_most
 from .errors import ChunkError, UnsupportedError
 from .layout import Layout, Shards
 from .spec import Named
@@ -91,7 +92,8 @@ def _check_chunk(
         return Checked([Damage(kind, f"{view.nbytes} bytes are stored instead of {expected}")])
     data = np.frombuffer(view, "u1")
     try:
-        decoded = pipeline.decode(data)
+        with at_most(array.options.max_chunk_bytes):
+            decoded = pipeline.decode(data)
         if getattr(decoded, "shape", shape) != shape:
             raise ChunkError(f"the chunk decodes to the shape {decoded.shape} instead of {shape}")
         number = wrong_character(decoded) if layout.text else None

@@ -18,6 +18,7 @@ from .codecs.base import Buffer
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
 from .codecs.sharding import ABSENT, Index, shard_parts
+from .codecs.sizes import at_most
 from .errors import ChunkError, XzarrError
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
@@ -72,7 +73,8 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
                 except Exception as error:
                     raise _not_written(error, destination, part.coords, key) from error
 
-    run(work, planned.parts(opened=layout.shards is None), planned.nparts, threads)
+    with at_most(destination.limit):  # what is decoded to change a part of it
+        run(work, planned.parts(opened=layout.shards is None), planned.nparts, threads)
 
 
 def _write_object(

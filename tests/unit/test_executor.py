@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -268,6 +269,25 @@ def test_many_callers_share_one_pool() -> None:
     assert not failures
     assert not any(reader.is_alive() for reader in readers)
     assert sum(thread.name.startswith("xzarr") for thread in threading.enumerate()) <= os.cpu_count() or 1
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_work_runs_in_the_context_of_its_caller() -> None:
+    """What holds for the calling thread (`contextvars`) holds for those that help it, and for no other work."""
+    limit = ContextVar("limit", default=0)
+    seen: list[int] = []
+    both = threading.Barrier(2, timeout=10)
+
+    def work(items: Iterator[int]) -> None:
+        for _ in items:
+            both.wait()  # so that neither thread can take everything
+            seen.append(limit.get())
+
+    for value in (7, 0):
+        before = limit.set(value)
+        executor.run(work, range(2), 2, 2)
+        limit.reset(before)
+    assert seen == [7, 7, 0, 0]
 
 
 @pytest.mark.usefixtures("two_cores")

@@ -99,7 +99,7 @@ def _fetch_one(source: Source, layout: Layout, blob: Blob, lend: Lend) -> Any:
     except ShardChanged:
         raise
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        raise chunk_error(error, source, blob.coords, blob.key, fetching=True) from error
 
 
 def _get_ranges(source: Source, key: str, ranges: Sequence[ByteRange], stamp: Hashable) -> tuple[Hashable, list[Any]]:
@@ -160,7 +160,7 @@ def _fetch_index(source: Source, shard: Shard) -> FoundIndex | None:
     try:
         stamp, found = source.store.get_ranges(blob.key, [_index_range(shard)], blob.stamp)
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        raise chunk_error(error, source, blob.coords, blob.key, fetching=True) from error
     if found is None:
         if blob.stamp is not None:
             raise ShardChanged(blob.key)
@@ -229,7 +229,7 @@ def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Spans) ->
     except ShardChanged:
         raise
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        raise chunk_error(error, source, blob.coords, blob.key, fetching=True) from error
 
 
 def _fetch_wave(source: Source, found: Sequence[Found]) -> list[Sequence[Any]]:

@@ -171,4 +171,4 @@ def fetch(array: Array, key: str) -> tuple[Any, Damage | None]:
     except UnsupportedError:
         raise
     except Exception as error:
-        return None, Damage(UNREADABLE, chunk_error(error, array.compiled.source, (), key).what)
+        return None, Damage(UNREADABLE, chunk_error(error, array.compiled.source, (), key, fetching=True).what)

@@ -33,6 +33,7 @@ class ForwardingStore(Store):
         self.shared_between_processes = inner.shared_between_processes
         self.supports_consolidated_metadata = inner.supports_consolidated_metadata
         self.transactional = inner.transactional
+        self.frozen = inner.frozen
 
     def seen(self, calls: Sequence[Call]) -> None:
         """Be told of the requests of one call, before they are made."""

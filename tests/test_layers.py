@@ -19,6 +19,7 @@ ROOT = Path(xzarr_backend.__file__).parent
 ROWS: tuple[dict[str, str], ...] = (
     {
         "errors": "",
+        "code_points": "errors",
         "memory": "",
         "pieces": "",
         "spec": "",

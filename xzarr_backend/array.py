@@ -198,7 +198,7 @@ class Array:
         except SelectionError as error:
             raise error.at(self.where)  # noqa: B904
         finally:
-            # shards were replaced, some even where the write failed: what reads under way learn goes into the old one
+            # shards were replaced, some even where the write failed: the next read would try their old indexes in vain
             compiled.__dict__.pop("source", None)
 
     def __setitem__(self, key: Any, values: Any) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from .decoding import decoder_for
-from .errors import ChunkError, SelectionError, XzarrError
+from .errors import ChunkError, SelectionError, XzarrError, reason
 from .executor import LEAST_BYTES_PER_ITEM, run, threads_for
 from .index_cache import IndexCache
 from .layout import Layout
@@ -120,7 +120,9 @@ def fetch_many(source: Source, requests: Sequence[Request]) -> list[Any]:
         return source.store.get_many(requests)
     except Exception as error:
         raise ChunkError(
-            f"chunks could not be fetched: {error}", where=source.where, hint="check the connection and the permissions"
+            f"chunks could not be fetched: {reason(error)}",
+            where=source.where,
+            hint="check the connection and the permissions",
         ) from error
 
 
@@ -130,7 +132,7 @@ def fetch_one(source: Source, part: Part, memory: memoryview | None) -> Any:
     try:
         return source.store.get(key, None, memory)
     except Exception as error:
-        raise chunk_error(error, source, part.coords, key) from error
+        raise chunk_error(error, source, part.coords, key, fetching=True) from error
 
 
 def _fetching(source: Source, front: tuple[int, ...] | None, target: Target) -> Callable[[Iterator[Part]], None]:
@@ -233,16 +235,22 @@ def too_large(layout: Layout, coords: Sequence[int], limit: int) -> ChunkError:
     )
 
 
-def chunk_error(error: Exception, source: Source, coords: Sequence[int], key: str) -> ChunkError:
-    """Return the `ChunkError` for a failure to fetch or decode the chunk at ``coords``, stored under ``key``."""
+def chunk_error(
+    error: Exception, source: Source, coords: Sequence[int], key: str, *, fetching: bool = False
+) -> ChunkError:
+    """Return the `ChunkError` for a failure to fetch or decode the chunk at ``coords``, stored under ``key``.
+
+    ``fetching``: nothing was decoded. Else the error must tell: those of some decoders are an `OSError`, too.
+    """
     where = f"{source.where}, chunk {tuple(coords)}, key {key!r}"
     if isinstance(error, ChunkError) and ", chunk (" in error.where:
         return error
     if isinstance(error, XzarrError):
         return ChunkError(error.what, where=where, hint=error.hint)
-    if isinstance(error, OSError) and error.errno is not None:
-        what, hint = f"the chunk could not be fetched: {error.strerror}", "check the permissions and the connection"
+    by_system = isinstance(error, OSError) and error.errno is not None
+    if fetching or by_system or isinstance(error, ConnectionError | TimeoutError):
+        what, hint = f"the chunk could not be fetched: {reason(error)}", "check the permissions and the connection"
     else:
-        what = f"the chunk could not be decoded: {type(error).__name__}: {error}"
+        what = f"the chunk could not be decoded: {reason(error)}"
         hint = "the object may be damaged, or the metadata may name the wrong codecs; `xzarr verify` lists such chunks"
     return ChunkError(what, where=where, hint=hint)

@@ -17,7 +17,8 @@ from .doctor_facts import Facts
 from .doctor_findings import Finding, Mend, found
 from .doctor_mending import array_mend, member, relabelled
 from .doctor_questions_v3 import mislabelled
-from .inventory import Stored, reason
+from .errors import reason
+from .inventory import Stored
 from .layout import Layout
 from .stored import parse_key
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .array import Array
 from .codecs.exzarr import looks_like_exzarr
+from .codecs.sizes import at_most
 from .compat import Reading
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .formats.v2 import parse_array_v2
@@ -264,7 +265,8 @@ class Facts:
             return None, None
         try:
             pipeline = layout.pipeline_for(layout.grid.chunk_shape(self.sample_coords))
-            return pipeline.decode(np.frombuffer(self.sample, "u1")), None
+            with at_most(self.array.options.max_chunk_bytes):
+                return pipeline.decode(np.frombuffer(self.sample, "u1")), None
         except Exception as error:
             return None, error
 

@@ -51,6 +51,15 @@ def _rebuild(cls: type[XzarrError], fields: dict[str, Any]) -> XzarrError:
     return error
 
 
+def reason(error: BaseException) -> str:
+    """Return why an access failed, in the words of the system where it has some; never nothing."""
+    if isinstance(error, XzarrError):
+        return error.what
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 class NodeNotFoundError(XzarrError, FileNotFoundError):
     """Nothing, or the other kind of node, is stored at this path."""
 

@@ -18,8 +18,8 @@ from .doctor_findings import Finding, Mend, found, most_important_first
 from .doctor_mending import mend
 from .doctor_readers import READERS, forecasts, with_neighbours
 from .doctor_report import ArrayReport, Report
-from .errors import UnsupportedError, XzarrError
-from .inventory import Inventory, load_nodes, only_archive, reason, take_inventory
+from .errors import UnsupportedError, XzarrError, reason
+from .inventory import Inventory, load_nodes, only_archive, take_inventory
 from .nodes import clean_path
 from .stores import open_store
 from .stores.base import Store

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from itertools import chain, islice
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -207,12 +208,13 @@ def _together(lead: Task, help_: Task, threads: int) -> None:
 
 
 class _Call:
-    """Work that another thread does."""
+    """Work that another thread does, in the context (`contextvars`) of the thread that hands it over."""
 
-    __slots__ = ("_done", "_error", "_taken", "_work")
+    __slots__ = ("_context", "_done", "_error", "_taken", "_work")
 
     def __init__(self, work: Task) -> None:
-        self._work, self._taken, self._done = work, threading.Lock(), threading.Lock()
+        self._work, self._context = work, copy_context()
+        self._taken, self._done = threading.Lock(), threading.Lock()
         self._error: BaseException | None = None
         self._done.acquire()
 
@@ -220,7 +222,7 @@ class _Call:
         if not self._taken.acquire(blocking=False):
             return  # nobody waits for it any more
         try:
-            self._work()
+            self._context.run(self._work)
         except BaseException as error:
             self._error = error
         finally:

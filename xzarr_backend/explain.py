@@ -191,7 +191,7 @@ def _look_up(array: Array, part: Part, points: tuple[int, ...]) -> TouchedObject
     try:
         size = array.store.size(key)
     except Exception as error:
-        raise chunk_error(error, array.compiled.source, part.coords, key) from error
+        raise chunk_error(error, array.compiled.source, part.coords, key, fetching=True) from error
     shards = layout.shards_for(layout.grid.chunk_shape(part.coords))
     if shards is None:
         return TouchedObject(key, part.coords, size, () if size is None else ((0, size),))

@@ -1,4 +1,4 @@
-"""The indexes of the shards read last, so that reading a little of a shard again costs one request, not two.
+"""The indexes of the shards read last, so that reading a little of a shard again takes one wave, not two.
 
 Imports nothing of this package but a type. Invariant: never more than ``limit`` bytes of indexes are kept; an index is
 handed out with the stamp of the shard it was read from, for the reader to check.
@@ -32,12 +32,14 @@ class IndexCache:
             return found
 
     def put(self, key: CacheKey, stamp: Hashable, index: Index) -> None:
-        """Keep an index; the one used longest ago gives way."""
+        """Keep an index, unless it is too large; the one used longest ago gives way."""
         with self._lock:
             self._forget(key)
+            if index.nbytes > self._limit:
+                return
             self._kept[key] = stamp, index
             self._nbytes += index.nbytes
-            while self._nbytes > self._limit and len(self._kept) > 1:
+            while self._nbytes > self._limit:
                 self._forget(next(iter(self._kept)))
 
     def drop(self, name: str) -> None:
@@ -45,12 +47,6 @@ class IndexCache:
         with self._lock:
             for key in [key for key in self._kept if key[0] == name]:
                 self._forget(key)
-
-    def clear(self) -> None:
-        """Forget every index."""
-        with self._lock:
-            self._kept.clear()
-            self._nbytes = 0
 
     def _forget(self, key: CacheKey) -> None:
         found = self._kept.pop(key, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .errors import MetadataError, UnsupportedError, XzarrError
+from .errors import MetadataError, UnsupportedError, reason
 from .formats.documents import parse_json
 from .pending import FOLDER
 from .spec import JSON
@@ -172,13 +172,6 @@ def _document(name: str, raw: Any) -> Document:
         return Document(name, parse_json(data, name), raw=data)
     except MetadataError as error:
         return Document(name, None, error.what, data)
-
-
-def reason(error: BaseException) -> str:
-    """Return why an access failed, in the words of the system where it has some."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return error.what if isinstance(error, XzarrError) else f"{type(error).__name__}: {error}"
 
 
 def only_archive(store: Store) -> Store | None:

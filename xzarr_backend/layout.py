@@ -16,6 +16,7 @@ import numpy as np
 
 from .chunk_grids import ChunkGrid, EdgedAxis, RegularAxis
 from .chunk_keys import KeyFunction, compile_key
+from .code_points import holds_text
 from .codecs.base import ChunkSpec
 from .codecs.pipeline import Chain, Pipeline, build_codecs, combined_order, compile_pipeline, split_chain
 from .codecs.sharding import SHARDING, Sharding, chains_of, parse_sharding
@@ -55,7 +56,8 @@ class Small(NamedTuple):
 class Layout:
     """``grid`` counts stored objects (shards where there are shards). ``fill`` is a value of ``dtype``, never None.
 
-    ``zero_fill``: the fill value is all zero bytes, so that fresh memory needs no filling.
+    ``zero_fill``: the fill value is all zero bytes, so that fresh memory needs no filling. ``text``: elements hold
+    fixed-length text.
     ``chunk_nbytes``: the decoded size of the largest stored object in bytes (variable length: of its pointers).
     """
 
@@ -73,6 +75,7 @@ class Layout:
         self.data_type, self.dtype = dtype, dtype.numpy
         self.fill = fill
         self.zero_fill = _is_zero(fill, dtype.numpy)
+        self.text = holds_text(dtype.numpy)
         self.codecs = tuple(codecs)
         largest = grid.largest_chunk
         self.chunk_nbytes = math.prod(largest) * dtype.numpy.itemsize

@@ -2,7 +2,8 @@
 
 Imports chunk_reading, shard_cutting, codecs.sharding and the rows below. Invariant: an index and the ranges it points
 at come from one version of the shard; where the store shows that the shard changed in between, `ShardChanged` is
-raised.
+raised. Stores that are asked for many objects at once tell no versions apart: there the index itself is the stamp. One
+that an earlier read learned is fetched again with the ranges, behind them in the same wave, and must be as it was.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _fetch_one(source: Source, layout: Layout, blob: Blob, lend: Lend) -> Any:
     except ShardChanged:
         raise
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        raise chunk_error(error, source, blob.coords, blob.key, fetching=True) from error
 
 
 def _get_ranges(source: Source, key: str, ranges: Sequence[ByteRange], stamp: Hashable) -> tuple[Hashable, list[Any]]:
@@ -137,12 +138,21 @@ def load_indexes(source: Source, opened: Sequence[Shard]) -> list[FoundIndex | N
 def _fetch_indexes(source: Source, unknown: Sequence[Shard]) -> list[FoundIndex | None]:
     if not source.store.concurrent:
         return [_fetch_index(source, shard) for shard in unknown]
-    requests = [Request(shard.blob.key, _index_range(shard)) for shard in unknown]
-    fetched = fetch_many(source, requests)
+    fetched = fetch_many(source, [_index_request(shard) for shard in unknown])
     return [
-        None if encoded is None else (None, _keep_index(source, shard, None, encoded))
+        None if encoded is None else (None, _keep_index(source, shard, *_stamped(source, encoded)))
         for shard, encoded in zip(unknown, fetched, strict=True)
     ]
+
+
+def _stamped(source: Source, encoded: Any) -> tuple[Hashable, bytes]:
+    """Return an index with the stamp that later reads compare it by; none is needed where objects never change."""
+    index = bytes(encoded)  # no copy of bytes; what is parsed looks at the same memory
+    return None if source.store.frozen else index, index
+
+
+def _index_request(shard: Shard) -> Request:
+    return Request(shard.blob.key, _index_range(shard))
 
 
 def _fetch_index(source: Source, shard: Shard) -> FoundIndex | None:
@@ -150,7 +160,7 @@ def _fetch_index(source: Source, shard: Shard) -> FoundIndex | None:
     try:
         stamp, found = source.store.get_ranges(blob.key, [_index_range(shard)], blob.stamp)
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        raise chunk_error(error, source, blob.coords, blob.key, fetching=True) from error
     if found is None:
         if blob.stamp is not None:
             raise ShardChanged(blob.key)
@@ -170,7 +180,9 @@ def _index_range(shard: Shard) -> ByteRange:
 def _keep_index(source: Source, shard: Shard, stamp: Hashable, encoded: Any) -> Index:
     blob, sharding = shard.blob, shard.cut.shards.sharding
     index = _checked(source, blob, lambda: sharding.parse_index(encoded, blob.nbytes))
-    if stamp is not None or source.store.concurrent:  # elsewhere nothing would tell that the shard was replaced
+    # else nothing would tell that the shard was replaced: of nested ones, the index that says where the index is, too
+    nested = blob.nbytes is not None or shard.cut.shards.inner.shards is not None
+    if source.store.frozen or (stamp is not None and not (nested and source.store.concurrent)):
         source.indexes.put(_cache_key(shard), stamp, index)
     return index
 
@@ -217,7 +229,7 @@ def _chunks_of_one(source: Source, blob: Blob, stamp: Hashable, spans: Spans) ->
     except ShardChanged:
         raise
     except Exception as error:
-        raise chunk_error(error, source, blob.coords, blob.key) from error
+        raise chunk_error(error, source, blob.coords, blob.key, fetching=True) from error
 
 
 def _fetch_wave(source: Source, found: Sequence[Found]) -> list[Sequence[Any]]:
@@ -228,8 +240,14 @@ def _fetch_wave(source: Source, found: Sequence[Found]) -> list[Sequence[Any]]:
         if shard.blob.data is None
         for start, nbytes in spans.tolist()
     ]
+    learned = [(shard, stamp) for shard, stamp, _, _ in found if stamp is not None and shard.blob.data is None]
+    requests += [_index_request(shard) for shard, _ in learned]
     answers = iter(fetch_many(source, requests) if requests else [])
-    return [_taken(each, answers) for each in found]
+    chunks = [_taken(each, answers) for each in found]
+    for (shard, stamp), encoded in zip(learned, answers, strict=True):
+        if encoded is None or bytes(encoded) != stamp:
+            raise ShardChanged(shard.blob.key)
+    return chunks
 
 
 def _taken(found: Found, answers: Iterator[Any]) -> Sequence[Any]:

@@ -15,7 +15,9 @@ import numpy as np
 
 from .array import Array
 from .chunk_reading import chunk_error
+from .code_points import no_character, wrong_character
 from .codecs.sharding import ABSENT, Index
+from .codecs.sizes import at_most
 from .errors import ChunkError, UnsupportedError
 from .layout import Layout, Shards
 from .spec import Named
@@ -90,9 +92,13 @@ def _check_chunk(
         return Checked([Damage(kind, f"{view.nbytes} bytes are stored instead of {expected}")])
     data = np.frombuffer(view, "u1")
     try:
-        decoded = pipeline.decode(data)
+        with at_most(array.options.max_chunk_bytes):
+            decoded = pipeline.decode(data)
         if getattr(decoded, "shape", shape) != shape:
             raise ChunkError(f"the chunk decodes to the shape {decoded.shape} instead of {shape}")
+        number = wrong_character(decoded) if layout.text else None
+        if number is not None:
+            raise no_character(number)
     except Exception as error:
         failure = chunk_error(error, array.compiled.source, coords, key)
         return Checked([Damage(DAMAGED, failure.what)])
@@ -165,4 +171,4 @@ def fetch(array: Array, key: str) -> tuple[Any, Damage | None]:
     except UnsupportedError:
         raise
     except Exception as error:
-        return None, Damage(UNREADABLE, chunk_error(error, array.compiled.source, (), key).what)
+        return None, Damage(UNREADABLE, chunk_error(error, array.compiled.source, (), key, fetching=True).what)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from .consolidated_state import ask_consolidated, consolidated_groups
 from .doctor_facts import Facts
-from .errors import UnsupportedError, XzarrError
-from .inventory import Inventory, is_array, load_nodes, reason
+from .errors import UnsupportedError, XzarrError, reason
+from .inventory import Inventory, is_array, load_nodes
 from .verify_report import ArrayResult, Problem
 
 MISSING = "missing"

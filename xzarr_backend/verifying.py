@@ -18,9 +18,9 @@ from .compat import check_quirks
 from .consolidated_state import consolidated_groups, stale_above, stale_members
 from .consolidating import consolidate
 from .doctor_facts import Facts
-from .errors import NodeNotFoundError, XzarrError
+from .errors import NodeNotFoundError, XzarrError, reason
 from .executor import run, thread_budget
-from .inventory import MAX_OBJECTS, ZMETADATA, Inventory, Stored, only_archive, owner, reason, take_inventory
+from .inventory import MAX_OBJECTS, ZMETADATA, Inventory, Stored, only_archive, owner, take_inventory
 from .nodes import clean_path
 from .pending import FOLDER
 from .stored import parse_key

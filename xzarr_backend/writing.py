@@ -18,7 +18,8 @@ from .codecs.base import Buffer
 from .codecs.empty import is_empty
 from .codecs.pipeline import Pipeline
 from .codecs.sharding import ABSENT, Index, shard_parts
-from .errors import ChunkError, XzarrError
+from .codecs.sizes import at_most
+from .errors import ChunkError, XzarrError, reason
 from .executor import inline, run, thread_budget, threads_for
 from .layout import Layout, Shards
 from .memory import Bytes1D, copy_rows, decoded_buffer, encoded_buffer, reuse_freed_memory
@@ -72,7 +73,8 @@ def write(destination: Destination, selection: Selection, values: Any) -> None:
                 except Exception as error:
                     raise _not_written(error, destination, part.coords, key) from error
 
-    run(work, planned.parts(opened=layout.shards is None), planned.nparts, threads)
+    with at_most(destination.limit):  # what is decoded to change a part of it
+        run(work, planned.parts(opened=layout.shards is None), planned.nparts, threads)
 
 
 def _write_object(
@@ -105,10 +107,10 @@ def _not_written(error: Exception, destination: Destination, coords: tuple[int, 
     if isinstance(error, XzarrError):
         return ChunkError(error.what, where=where, hint=error.hint)
     if isinstance(error, OSError) and error.errno is not None:
-        what = f"the chunk could not be stored: {error.strerror}"
+        what = f"the chunk could not be stored: {reason(error)}"
         hint = "the stored chunk is as it was; check the space on the disk, the permissions and the connection"
     else:
-        what = f"the chunk could not be encoded and stored: {type(error).__name__}: {error}"
+        what = f"the chunk could not be encoded and stored: {reason(error)}"
         hint = "the stored chunk is as it was; check the values, the codecs, and that the stored chunk can be read"
     return ChunkError(what, where=where, hint=hint)
 

@@ -802,6 +802,32 @@ def failing(
     return FailingStore(inner, lambda operation, key: error if operation in operations and part in key else None)
 
 
+@pytest.mark.parametrize("concurrent", [False, True])
+@pytest.mark.parametrize("name", ["zstd", "zlib", "sharded"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError("too slow"), "TimeoutError: too slow"),
+        (TimeoutError(), "TimeoutError"),
+        (ConnectionResetError("reset"), "ConnectionResetError: reset"),
+        (OSError(5, "I/O error"), "I/O error"),
+        (xz.UnsupportedError("the store says no", where="there"), "the store says no"),
+    ],
+    ids=repr,
+)
+def test_failures_to_fetch_are_no_damage(error: Exception, said: str, name: str, concurrent: bool) -> None:
+    """What the connection did is said in its words, and nobody is told that the object may be damaged."""
+    store = failing(filled_noise(name), error, "0.0" if COMPRESSORS[name]["zarr_format"] == 2 else "c/")
+    store.concurrent = concurrent
+    array = xz.open_array(store)
+    for key in (..., (0, 0)):
+        with pytest.raises(xz.ChunkError) as caught:
+            array[key]
+        what = caught.value.what
+        assert what.endswith(f"could not be fetched: {said}") or what == said
+        assert "damaged" not in str(caught.value)
+
+
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("name", ["zstd", "zlib", "sharded", "sharded at start"])
 def test_failing_chunks(error: Exception, name: str) -> None:

@@ -244,3 +244,30 @@ def test_groups_that_nobody_declared() -> None:
         store.delete(key)
     assert set(dict(xz.consolidate_metadata(store).members(None))) == {"a", "a/b"}
     assert ".zgroup" in store.inner
+
+
+def test_metadata_that_are_nested_in_those_of_their_groups_follow() -> None:
+    """What other writers list within a group's own document changes and goes with the member."""
+    store: dict[str, bytes] = {}
+    xz.create_array(store, "g/a", shape=(4,), dtype="i4", chunks=2)
+    xz.create_array(store, "g/b", shape=(4,), dtype="i4", chunks=2)
+
+    def inline(document: dict[str, Any], **members: Any) -> dict[str, Any]:
+        return {**document, "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": members}}
+
+    root, group, first, second = (
+        json.loads(store[f"{path}zarr.json"])
+        if f"{path}zarr.json" in store
+        else {"zarr_format": 3, "node_type": "group"}
+        for path in ("", "g/", "g/a/", "g/b/")
+    )
+    store["zarr.json"] = json.dumps(inline(root, g=inline(group, a=first, b=second))).encode()
+    array = xz.open_group(store, mode="r+")["g/a"]
+    array.resize(8)
+    array.attrs["units"] = "K"
+    found = xz.open_group(store)["g/a"]
+    assert (found.shape, dict(found.attrs)) == ((8,), {"units": "K"})
+    assert xz.open_group(store)["g/b"].shape == (4,)
+    opened = xz.open_group(store, mode="r+")
+    del opened["g/a"]
+    assert [name for name, _ in xz.open_group(store).members(None)] == ["g", "g/b"]

@@ -109,6 +109,8 @@ def test_values_of_ml_dtypes_in_other_types() -> None:
         (bytes, np.array([b"a", "b"], object)),
         (bytes, np.array([b"a", 5], object)),
         ("i8", [2**70]),
+        ("f2", np.array([1, 100000])),
+        ("f2", np.array([1, 1e5])),
         ("M8[D]", [datetime.datetime(2020, 1, 1, 1)]),
         ("i4", [[1, 2], [3]]),
     ],

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -268,6 +269,59 @@ def test_many_callers_share_one_pool() -> None:
     assert not failures
     assert not any(reader.is_alive() for reader in readers)
     assert sum(thread.name.startswith("xzarr") for thread in threading.enumerate()) <= os.cpu_count() or 1
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_work_runs_in_the_context_of_its_caller() -> None:
+    """What holds for the calling thread (`contextvars`) holds for those that help it, and for no other work."""
+    limit = ContextVar("limit", default=0)
+    seen: list[int] = []
+    both = threading.Barrier(2, timeout=10)
+
+    def work(items: Iterator[int]) -> None:
+        for _ in items:
+            both.wait()  # so that neither thread can take everything
+            seen.append(limit.get())
+
+    for value in (7, 0):
+        before = limit.set(value)
+        executor.run(work, range(2), 2, 2)
+        limit.reset(before)
+    assert seen == [7, 7, 0, 0]
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_work_waits_for_no_thread_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While all threads of the pool have other work, the calling thread does its own and returns."""
+    monkeypatch.setattr(executor, "_helpers", executor._Helpers())
+    busy, free = [threading.Event() for _ in range(4)], threading.Event()
+    quick: list[int] = []
+
+    def wait_for_the_end(items: Iterator[threading.Event]) -> None:
+        for item in items:
+            item.set()
+            free.wait(60)
+
+    def work(items: Iterator[int]) -> None:
+        quick.extend(items)
+
+    # two of them keep two threads of the pool busy, beside their own
+    others = [
+        threading.Thread(target=executor.run, args=(wait_for_the_end, items, 2, 2)) for items in (busy[:2], busy[2:])
+    ]
+    for other in others:
+        other.start()
+    reader = threading.Thread(target=executor.run, args=(work, range(64), 64, 2))
+    try:
+        assert all(event.wait(60) for event in busy)
+        reader.start()
+        reader.join(20)
+        assert not reader.is_alive(), "it waits for the threads of the others"
+        assert sorted(quick) == list(range(64))
+    finally:
+        free.set()
+        for thread in [*others, reader]:
+            thread.join(60)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -181,6 +181,42 @@ def test_broken_documents_are_mended_from_the_parents() -> None:
         xz.open_array(store, "a", consolidated=False)
 
 
+def test_a_mended_node_is_checked_as_others_are() -> None:
+    """A broken group that a parent knows as a group is no array."""
+    members = {"g": GROUP3, "a": ARRAY3}
+    inline = {"kind": "inline", "must_understand": False, "metadata": members}
+    store = stored(**{"zarr.json": {**GROUP3, "consolidated_metadata": inline}})
+    store.set("g/zarr.json", b"{broken")
+    assert isinstance(xz.open_group(store, "g"), xz.Group)
+    with pytest.raises(xz.NodeNotFoundError, match="a group lies here"):
+        xz.open_array(store, "g")
+
+
+def test_errors_of_broken_nodes_name_their_place() -> None:
+    """That of the node itself is reported, also where the parent's copy is refused, too."""
+    broken = {**ARRAY3, "codecs": None}
+    inline = {"kind": "inline", "must_understand": False, "metadata": {"g/a": broken}}
+    store = stored(**{"zarr.json": {**GROUP3, "consolidated_metadata": inline}, "g/a/zarr.json": broken})
+    said = []
+    for consolidated in (None, False):
+        with pytest.raises(xz.MetadataError) as caught:
+            xz.open_array(store, "g/a", strict=True, consolidated=consolidated)
+        said.append((caught.value.what, caught.value.where))
+    assert said[0] == said[1]
+    assert "path 'g/a'" in said[0][1]
+
+
+def test_members_that_are_nested_too_deeply_name_their_place() -> None:
+    """Their whole path, as for every other member that cannot be read."""
+    codecs: list[Any] = ARRAY3["codecs"]
+    for _ in range(250):
+        codecs = [{"name": "sharding_indexed", "configuration": {"chunk_shape": [3], "codecs": codecs}}]
+    store = stored(**{"top/zarr.json": GROUP3, "top/a/zarr.json": {**ARRAY3, "codecs": codecs}})
+    error = xz.open_group(store, "top", strict=True).children["a"].error
+    assert isinstance(error, xz.MetadataError)
+    assert "path 'top/a'" in error.where
+
+
 def test_members_that_cannot_be_read() -> None:
     """A broken member is skipped with a warning that names it, and raises when it is asked for, or with `strict`."""
     store = stored(**{"zarr.json": GROUP3, "a/zarr.json": ARRAY3, "b/zarr.json": {**ARRAY3, "data_type": "int77"}})

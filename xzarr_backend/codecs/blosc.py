@@ -18,7 +18,7 @@ from ..pieces import join_behind
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec, wrong_configuration
 from .libraries import required
-from .sizes import MAX_DECODED, Bytes1D, bytes_spec, integer, wrong_size
+from .sizes import Bytes1D, bytes_spec, check_decoded, integer
 
 SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 NAMES = ("lz4", "lz4hc", "blosclz", "snappy", "zlib", "zstd")
@@ -73,8 +73,7 @@ def blosc(configuration: Mapping[str, JSON], spec: BytesSpec) -> Codec:
 def _check(decoded: int, encoded: int, length: int, expected: int | None) -> None:
     if encoded != length:
         raise ChunkError(f"the blosc data have {length} bytes, but their header says {encoded}")
-    if expected is not None or decoded > MAX_DECODED:
-        raise wrong_size("blosc", decoded, expected)
+    check_decoded("blosc", decoded, expected)
 
 
 def _decode_run(

@@ -17,7 +17,7 @@ from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec, wrong_configuration
 from .libraries import required
-from .sizes import MAX_DECODED, Bytes1D, as_bytes_array, bytes_spec, check_decoded, integer, wrong_size
+from .sizes import Bytes1D, as_bytes_array, bytes_spec, check_decoded, integer, most_decoded, wrong_size
 
 MEMORY_LIMIT = 1 << 30  # bytes: what the headers of lzma data may make the decompressor allocate
 ZEROS = bytes(4)
@@ -103,7 +103,7 @@ def _lzma_filters(filters: JSON) -> list[dict[str, Any]] | None:
 
 def drain(name: str, start: Callable[[], Any], data: Buffer, expected: int | None) -> bytes:
     """Decode streams one after the other, up to ``expected`` bytes; raise `ChunkError` for anything else."""
-    limit = MAX_DECODED if expected is None else expected
+    limit = most_decoded(expected)
     rest, total = bytes(as_bytes_array(data)), 0
     parts: list[bytes] = []
     while rest.strip(b"\0") or not parts:  # zeros behind the last stream are padding
@@ -113,7 +113,7 @@ def drain(name: str, start: Callable[[], Any], data: Buffer, expected: int | Non
             rest = b""
             total += len(part)
             if total > limit:
-                raise wrong_size(name, f"more than {limit}", limit)
+                raise wrong_size(name, f"more than {limit}", expected)
             if not part and not stream.eof:
                 raise ChunkError(f"the {name} data are cut short: {len(data)} bytes are not a whole stream")
             parts.append(part)

@@ -16,7 +16,7 @@ from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec
 from .libraries import optional
-from .sizes import MAX_DECODED, as_memory, bytes_spec, check_decoded, integer, wrong_size
+from .sizes import as_memory, bytes_spec, check_decoded, integer, most_decoded, wrong_size
 
 GZIP, ZLIB = 31, 15  # window bits, as the standard library spells the two wrappers
 EITHER_WRAPPER = 47
@@ -71,7 +71,7 @@ def _decoder(name: str, expected: int | None) -> Callable[[Buffer], Buffer]:
 
 def inflate(name: str, data: Buffer, expected: int | None) -> bytes:
     """Decode streams one after the other with the standard library; raise `ChunkError` for anything else."""
-    limit = MAX_DECODED if expected is None else expected
+    limit = most_decoded(expected)
     view = as_memory(data)
     parts: list[bytes] = []
     at = total = 0
@@ -87,7 +87,7 @@ def inflate(name: str, data: Buffer, expected: int | None) -> bytes:
             at += len(piece) - len(stream.unused_data) - len(stream.unconsumed_tail)
             total += len(part)
             if total > limit:
-                raise wrong_size(name, f"more than {limit}", limit)
+                raise wrong_size(name, f"more than {limit}", expected)
             parts.append(part)
     check_decoded(name, total, expected)
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -17,7 +17,7 @@ from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, Codec
 from .libraries import numcodecs_object, required
-from .sizes import as_bytes_array, chunk_spec, number_of_elements
+from .sizes import as_bytes_array, check_decoded, chunk_spec, nbytes_of, number_of_elements
 
 
 def json2(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
@@ -46,6 +46,7 @@ def pickle_codec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     count = number_of_elements(spec)
 
     def decode(data: Buffer) -> Any:
+        check_decoded("pickle", nbytes_of(data), None)
         array = np.asarray(codec.decode(bytes(as_bytes_array(data))))
         if array.size != count:
             raise _wrong_count("pickle", array.size, count)
@@ -63,6 +64,7 @@ def _listed(name: str, spec: ChunkSpec, codec: Any, parse: Callable[[bytes], Any
         return codec.encode(np.asarray(array, plain))
 
     def decode(data: Buffer) -> Any:
+        check_decoded(name, nbytes_of(data), None)
         items = parse(bytes(as_bytes_array(data)))
         return _to_array(name, items, shape).astype(dtype, copy=False)
 

@@ -7,7 +7,9 @@ bytes it may produce, and raises `ChunkError` when it would be more, or was less
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +19,8 @@ from ..memory import Bytes1D as Bytes1D
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, wrong_configuration
 
-MAX_DECODED = 1 << 32  # bytes: how much a chunk may decode to when nothing but the encoded data tells its size
+# bytes: how much a chunk may decode to when nothing but the encoded data tells its size
+_most_decoded = ContextVar("_most_decoded", default=1 << 32)
 
 
 def as_bytes_array(data: Buffer) -> Bytes1D:
@@ -40,15 +43,33 @@ def nbytes_of(data: Buffer) -> int:
     return len(data) if type(data) is bytes else memoryview(data).nbytes
 
 
+@contextmanager
+def at_most(nbytes: int) -> Iterator[None]:
+    """Let no chunk whose size only the encoded data tell decode to more than ``nbytes`` meanwhile."""
+    before = _most_decoded.set(nbytes)
+    try:
+        yield
+    finally:
+        _most_decoded.reset(before)
+
+
+def most_decoded(expected: int | None) -> int:
+    """Return how many bytes may come out of a decoder: those that are expected, where their number is known."""
+    return _most_decoded.get() if expected is None else expected
+
+
 def wrong_size(codec: str, found: int | str, expected: int | None) -> ChunkError:
-    """Return the error for data that decode to, or consist of, another number of bytes than the chunk has."""
+    """Return the error for data that decode to, or consist of, another number of bytes than the chunk has, or may."""
+    if expected is None:
+        hint = "open with a larger max_chunk_bytes to read it"
+        return ChunkError(f"{codec} decodes to {found} bytes: the limit is {most_decoded(None)}", hint=hint)
     return ChunkError(f"{codec} decoded to {found} bytes, but the chunk has {expected}")
 
 
 def check_decoded(codec: str, found: int, expected: int | None) -> None:
-    """Raise unless ``found`` bytes are the expected number, or, where that is not known, within `MAX_DECODED`."""
-    if found != expected and (expected is not None or found > MAX_DECODED):
-        raise wrong_size(codec, found, MAX_DECODED if expected is None else expected)
+    """Raise unless ``found`` bytes are the expected number, or, where that is not known, within the limit."""
+    if found != expected and (expected is not None or found > most_decoded(None)):
+        raise wrong_size(codec, found, expected)
 
 
 def number_of_elements(spec: ChunkSpec) -> int:

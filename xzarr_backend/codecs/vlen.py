@@ -20,7 +20,7 @@ from ..memory import decoded_buffer
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
 from .libraries import required
-from .sizes import Bytes1D, as_bytes_array, chunk_spec, number_of_elements
+from .sizes import Bytes1D, as_bytes_array, check_decoded, chunk_spec, number_of_elements
 
 _MARK = os.urandom(16).hex()  # behind the last element of a chunk while it is decoded
 _u32 = Struct("<I")
@@ -142,6 +142,7 @@ def _spans(data: bytes, count: int) -> list[tuple[int, int]]:
 
 def _check_start(data: Any, count: int) -> None:
     """Compare the number of elements that the chunk states with its shape, before memory is allocated for them."""
+    check_decoded("the chunk", len(data), None)
     if not len(data) and not count:
         return
     if len(data) < 4:

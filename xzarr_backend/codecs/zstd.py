@@ -21,7 +21,7 @@ from ..errors import ChunkError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, Codec
 from .libraries import installed, optional, required
-from .sizes import MAX_DECODED, Bytes1D, as_memory, bytes_spec, check_decoded, integer, wrong_size
+from .sizes import Bytes1D, as_memory, bytes_spec, check_decoded, integer, most_decoded, wrong_size
 
 NUMCODECS = "numcodecs.zstd"
 SMALL = 1 << 15  # bytes: up to here a context that is kept saves more time than a faster decoder
@@ -327,8 +327,8 @@ def _check_frames(data: Buffer, expected: int | None) -> int | None:
     exact, most = frame_sizes(data)
     if exact is not None:
         check_decoded("zstd", exact, expected)
-    elif expected is None and most > MAX_DECODED:
-        raise wrong_size("zstd", f"up to {most}", MAX_DECODED)
+    elif expected is None and most > most_decoded(None):
+        raise wrong_size("zstd", f"up to {most}", None)
     elif expected is not None and most < expected:
         raise wrong_size("zstd", f"at most {most}", expected)
     elif expected == 0:

@@ -43,6 +43,7 @@ class Store(ABC):
     shared_between_processes = True  # whether a pickled copy in another process sees the same objects
     supports_consolidated_metadata = True
     transactional = False  # whether what is written shows when all is committed: chunks outside a shape are refused
+    frozen = False  # whether no object ever changes
 
     @abstractmethod
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:

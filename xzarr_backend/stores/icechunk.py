@@ -53,6 +53,7 @@ class IcechunkStore(AsyncStore):
             self._snapshot, self._branch, changes = session.snapshot_id, session.branch, not session.read_only
             super().__init__(inner, read_only=read_only)
             self._token = _token_of(inner) if changes else self._snapshot
+        self.frozen = not changes  # a snapshot
         self.shared_between_processes = not changes  # what others write has to be merged by its owner
         self._arrays: set[str] = set()  # paths of arrays that were there when they were asked for first
 

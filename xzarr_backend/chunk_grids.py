@@ -1,7 +1,7 @@
 """How an array is cut into chunks: one `Axis` per dimension, regular or by explicit edges.
 
-Imports NumPy, errors and spec only. Invariant: an axis answers for whole index arrays as well as for single numbers, and
-a regular axis costs the same whatever the size of the array, so that a header may claim petabytes.
+Imports NumPy, errors and spec only. Invariant: an axis answers for whole index arrays as well as for single numbers,
+and a regular axis costs the same whatever the size of the array, so that a header may claim petabytes.
 Sources: Zarr v3 core "Chunk grids", "Regular grids"; zarr-extensions "rectilinear".
 """
 

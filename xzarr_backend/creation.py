@@ -110,10 +110,15 @@ def create_array(
     options = Options(writable=True, write_empty_chunks=write_empty_chunks or every or None)
     fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
     stored = fill if values is None and every else values
-    with _place(opened, path, overwrite and stored is not None) as (building, at):
-        place_node(building, at, array_documents(spec, at), zarr_format, overwrite)
-        if stored is not None:
-            Array(building, at, spec, options)[...] = stored
+    try:
+        with _place(opened, path, overwrite and stored is not None) as (building, at):
+            place_node(building, at, array_documents(spec, at), zarr_format, overwrite)
+            if stored is not None:
+                Array(building, at, spec, options)[...] = stored
+    except BaseException:
+        if opened is not store:
+            opened.discard()
+        raise
     return Array(opened, path, spec, options)
 
 

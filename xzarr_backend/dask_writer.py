@@ -7,6 +7,7 @@ until the new one is complete, where the store allows that.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .array import Array
@@ -25,6 +26,7 @@ from .parallel_writing import (
 )
 from .stores import MemoryStore, open_store
 from .stores.base import Store
+from .stores.zip import ZipStore
 from .transactions import Replacement, can_stage
 from .write_locks import LockFactory
 from .write_planning import check_region
@@ -62,22 +64,41 @@ def to_zarr(
     data = request.lazy() if return_stored or not compute else arr
     plan_all([request.write(data, None, dry=True)], safe_chunks=safe_chunks, lock_factory=lock_factory)
     staged = request.replacement(keep_place=return_stored and not compute)
+    write: ArrayWrite | None = None
     try:
         write = request.write(data, staged)
         if return_stored and not compute:
             return _reloading(write, safe_chunks, lock_factory)
+        if request.opens and isinstance(write.array.store, ZipStore):
+            write.array.store.only_when_closed()
         done = store_writes(
             [write],
             safe_chunks=safe_chunks,
             compute=compute,
             lock_factory=lock_factory,
-            finish=None if staged is None else staged.commit,
+            finish=_Finish(staged, write.array.store if request.opens else None),
         )
     except BaseException:
         if staged is not None:
             staged.abort()
+        if write is not None and request.opens:
+            write.array.store.discard()
         raise
     return _stored(request.existing() if staged else write.array, write) if return_stored else done
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """What is done when everything is stored, maybe in the last task of a graph; pickles. ``store``: if opened here."""
+
+    staged: Replacement | None
+    store: Store | None
+
+    def __call__(self) -> None:
+        if self.staged is not None:
+            self.staged.commit()
+        if self.store is not None:
+            self.store.close()
 
 
 class Request(NamedTuple):
@@ -91,6 +112,11 @@ class Request(NamedTuple):
     mode: str
     overwrite: bool
     creation: dict[str, Any]
+
+    @property
+    def opens(self) -> bool:
+        """Whether the store is opened for this call."""
+        return not isinstance(self.store, Store | Array)
 
     @property
     def creates(self) -> bool:

@@ -1,7 +1,7 @@
 """NumPy dtypes made from what documents say: lengths, units of time, shapes, names of ml_dtypes.
 
-Imports NumPy, errors and spec; ml_dtypes when one of its types is asked for. Invariant: no dtype is built before its size
-is checked, and what is wrong raises `MetadataError` or `UnsupportedError` with its place in the document.
+Imports NumPy, errors and spec; ml_dtypes when one of its types is asked for. Invariant: no dtype is built before its
+size is checked, and what is wrong raises `MetadataError` or `UnsupportedError` with its place in the document.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from . import ongoing
 from .array import Array
 from .errors import RegionError
 from .executor import inline
@@ -68,12 +69,14 @@ def store_writes(
     compute: bool = True,
     lock_factory: LockFactory | None = None,
     journal: FinishedWork | None = None,
+    check: Callable[[], None] | None = None,
     finish: Callable[[], None] | None = None,
 ) -> WriteReport | Delayed:
     """Write them all; return what was shared and how that was dealt with, or with ``compute=False`` a Delayed.
 
     NumPy data are written at once, dask data as one graph with the scheduler in use. ``finish`` is called once, after
-    every block is stored (in the last task of the Delayed).
+    every block is stored (in the last task of the Delayed). ``check`` is called before the first block is stored in a
+    process, and raises where that must not be; NumPy data then wait for it, too.
 
     ``safe_chunks``: what to do with blocks that share a stored object (a chunk, or shard). "auto" fuses them as long
     as that keeps blocks small, and else writes them under locks: those of ``lock_factory(key)``, of the store, of the
@@ -91,19 +94,27 @@ def store_writes(
     )
     report = report_of([(write.array.path, plan) for write, plan in zip(writes, plans, strict=True)])
     totals = []
+    name = ongoing.begin()
     for write, plan in zip(writes, plans, strict=True):
-        writer = BlockWriter(write, plan.blocks, lock_factory, journal)
+        writer = BlockWriter(write, plan.blocks, lock_factory, journal, name, check)
         if is_lazy(write.data):
             totals.append(writer.lazily(rechunked(write.data, plan.blocks)))
+        elif check is not None:
+            totals.append(writer.lazily(_as_lazy(write.data)))
         else:
             writer.write_all(write.data)
     if not compute:
         import dask
 
         return dask.delayed(_complete, pure=False)(totals, finish, report)
-    _compute(totals)
-    for write in writes:
-        write.array.adopt(write.array.spec)  # other processes have replaced what this one may remember
+    try:
+        _compute(totals)
+    except BaseException:
+        ongoing.failed(name, ongoing.cluster_client())  # before anybody writes there again
+        raise
+    finally:
+        for write in writes:
+            write.array.adopt(write.array.spec)  # other processes have replaced what this one may remember
     if finish is not None:
         finish()
     return report
@@ -112,6 +123,12 @@ def store_writes(
 def is_lazy(data: Any) -> bool:
     """Return whether ``data`` is a dask array."""
     return hasattr(data, "__dask_graph__") and hasattr(data, "numblocks")
+
+
+def _as_lazy(data: Any) -> Any:
+    import dask.array as da
+
+    return da.from_array(data, chunks=-1, name=False)
 
 
 def rechunked(data: Any, blocks: Blocks) -> Any:
@@ -235,9 +252,15 @@ class BlockWriter:
     """Writes the blocks of one array; the graph holds it once, all tasks refer to it."""
 
     def __init__(
-        self, write: ArrayWrite, blocks: Blocks, factory: LockFactory | None, journal: FinishedWork | None
+        self,
+        write: ArrayWrite,
+        blocks: Blocks,
+        factory: LockFactory | None,
+        journal: FinishedWork | None,
+        name: str = "",
+        check: Callable[[], None] | None = None,
     ) -> None:
-        self.array, self.journal = write.array, journal
+        self.array, self.journal, self.name, self.check = write.array, journal, name or ongoing.begin(), check
         self.locks = ObjectLocks(write.array.store, factory)
         starts = (piece.start for piece in write.region)
         self.bounds = [np.cumsum([start, *sizes]) for start, sizes in zip(starts, blocks, strict=True)]
@@ -270,11 +293,14 @@ class BlockWriter:
     def write_block(self, values: Any, block: Sequence[int]) -> Region:
         """Write one block in a task, and return where it went."""
         region = self.region_of(block)
-        if this_process() == self.locks.home:
-            self.write(region, values)
-        else:
-            with inline():  # the processes are the parallelism
+        with ongoing.storing(self.name):
+            if self.check is not None:
+                ongoing.once(self.name, self.check)
+            if this_process() == self.locks.home:
                 self.write(region, values)
+            else:
+                with inline():  # the processes are the parallelism
+                    self.write(region, values)
         return region
 
     def lazily(self, data: Any) -> Any:

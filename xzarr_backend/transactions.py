@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from .appending import change_of, finish, forget, remove_folder, undo
@@ -89,7 +89,8 @@ class Replacement:
         if self.staged is not None:
             from .stores import exchange
 
-            (exchange.release if self.keep else exchange.discard)(self.staged)
+            with suppress(OSError):  # the error that led here is the one to report; a later writer removes the rest
+                (exchange.release if self.keep else exchange.discard)(self.staged)
 
 
 def can_stage(store: Store, path: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .changing import check_unchanged
 from .consolidating import change_document, consolidate, update_member
 from .spec import ArraySpec, GroupSpec
 from .stores.base import Store
@@ -58,6 +59,11 @@ class Growth:
     def __call__(self) -> None:
         self.begin()
         self.finish()
+
+    def check(self) -> None:
+        """Raise `RegionError` where an array has another shape by now: blocks would be stored over what is there."""
+        for array, _ in self.grown.values():
+            check_unchanged(array)
 
     def begin(self) -> None:
         """Note that arrays are about to grow: for other writers, and for who comes after a killed one.

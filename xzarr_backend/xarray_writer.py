@@ -25,6 +25,7 @@ from .profiles import Profile, choose_format, extra_documents
 from .stores import open_store
 from .stores.base import Store
 from .stores.local import LocalStore
+from .stores.zip import ZipStore
 from .transactions import can_stage, recover, replaced_node
 from .write_report import WriteReport
 from .xarray_calls import Node, dataset_call, dataset_of, tree_call
@@ -151,6 +152,21 @@ def _target_of(root: Target, below: str, call: Call) -> Target:
 
 def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[str, Any] | None) -> Any:
     opened = _open(store, call, storage_options)
+    ours = opened is not store
+    if ours and isinstance(opened, ZipStore):
+        opened = opened.only_when_closed()
+    try:
+        done = _planned_and_stored(opened, nodes, call)
+    except BaseException:
+        if ours:
+            opened.discard()
+        raise
+    if ours:
+        opened.close()  # which finishes a zip archive; a store opens itself again for what a Delayed writes
+    return done
+
+
+def _planned_and_stored(opened: Store, nodes: list[Node], call: Call) -> Any:
     if call.mode == "w" and (not call.compute or not can_stage(opened, call.path)):
         nodes = [(below, without_sources(ds, opened, call.path), encoding) for below, ds, encoding in nodes]
     if call.mode in ("a", "a-") and opened.shared_between_processes:
@@ -162,8 +178,6 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
     done = _replace(opened, plans, call) if call.mode == "w" else _add(opened, plans, call)
     if call.profile is not None and isinstance(done, WriteReport):
         done = done.with_notes(call.profile.notes_of(plans[0].target.zarr_format))
-    if opened is not store:
-        opened.close()  # which finishes a zip archive; a store opens itself again for what a Delayed writes
     return done
 
 
@@ -195,7 +209,7 @@ def _add(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     if not call.compute:
         _create(opened, call.path, plans, call.profile)
         if growth.grows and not opened.transactional:
-            return _store(opened, call.path, plans, call, growth)
+            return _store(opened, call.path, plans, call, growth, growth.check)
         growth()
         return _store(opened, call.path, plans, call)
     with growth:
@@ -215,7 +229,12 @@ def _create(store: Store, path: str, plans: list[GroupPlan], profile: Profile | 
 
 
 def _store(
-    store: Store, path: str, plans: list[GroupPlan], call: Call, finish: Callable[[], None] | None = None
+    store: Store,
+    path: str,
+    plans: list[GroupPlan],
+    call: Call,
+    finish: Callable[[], None] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Any:
     """Store the values of all groups as one graph."""
     writes = [write for plan in plans for write in plan.writes(store, path)]
@@ -229,6 +248,7 @@ def _store(
         partial_edges=call.mode != "r+",
         compute=call.compute and not call.computing,
         journal=journal,
+        check=check,
         finish=_Finish(store, journal, finish),
     )
     if call.compute and call.computing:

@@ -133,6 +133,9 @@ class Store(ABC):
     def close(self) -> None:  # noqa: B027 - most stores hold nothing
         """Give back what the store holds open; the store opens it again when it is used again."""
 
+    def discard(self) -> None:  # noqa: B027 - most stores keep nothing back
+        """Forget what `close` would have to complete (archives)."""
+
     def check_writable(self) -> None:
         """Raise `ReadOnlyError` when this store was opened for reading."""
         if self.read_only:

@@ -67,9 +67,11 @@ def release(staged: str) -> None:
 
 
 def discard(staged: str) -> None:
-    """Remove a folder that is not wanted."""
-    remove_tree(staged)
-    _ours.discard(staged)
+    """Remove a folder that is not wanted; what cannot be removed is left for later writers."""
+    try:
+        remove_tree(staged)
+    finally:
+        _ours.discard(staged)
 
 
 def leftovers(target: str) -> list[str]:

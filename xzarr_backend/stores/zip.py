@@ -31,6 +31,8 @@ class ZipStore(Store):
         self._lock = threading.RLock()
         self._entries: dict[str, Entry] | None = None
         self._changes: _Changes | None = None
+        self._completes = True
+        self._at_end: weakref.finalize[Any, Any] | None = None
         self._load()
 
     def __reduce__(self) -> Any:
@@ -124,9 +126,20 @@ class ZipStore(Store):
                     changes.finish()
             finally:  # after a full disk it can be tried again; what others have overtaken is gone
                 if changes is None or changes.done or changes.process != os.getpid():
-                    if changes is not None:
-                        self._at_end.detach()
-                    self._changes = self._entries = None
+                    self._forget()
+
+    def discard(self) -> None:
+        """Forget what was set and deleted since the archive was opened, or closed."""
+        with self._lock:
+            if self._changes is not None:
+                self._changes.drop()
+            self._forget()
+
+    def only_when_closed(self) -> ZipStore:
+        """Return this store, which is to forget what was set where nobody closes it: somebody's write has failed."""
+        self._completes = False
+        self._at_the_end()
+        return self
 
     def sweep(self) -> int:
         """Remove what killed writers of archives in this folder left beside them; return how many files that were."""
@@ -144,9 +157,20 @@ class ZipStore(Store):
         self.check_writable()
         if self._changes is None:
             self._changes = _Changes(self.path, self._load())
-            self._at_end = weakref.finalize(self, self._changes.finish)
+            self._at_the_end()
         self._changes.check_process()
         return self._changes
+
+    def _forget(self) -> None:
+        self._changes = self._entries = None
+        self._at_the_end()
+
+    def _at_the_end(self) -> None:
+        """Say what becomes of changes when nobody holds the store any more."""
+        if self._at_end is not None:
+            self._at_end.detach()
+        if self._changes is not None:
+            self._at_end = weakref.finalize(self, self._changes.finish if self._completes else self._changes.drop)
 
     def _stored_range(self, key: str, entry: Entry, wanted: ByteRange) -> Buffer:
         start, length = wanted
@@ -249,6 +273,12 @@ class _Changes:
                 self.writer.copy(key, entry)
             self.writer.finish(self.path)
         self.done = True
+
+    def drop(self) -> None:
+        """Leave the archive as it is."""
+        if not self.done and os.getpid() == self.process:
+            self.done = True
+            self.writer.discard()
 
     def _changed_by_others(self, key: str, now: Entry | None) -> bool:
         return not any(_same(now, entry) for entry in (self.before[key], self.added.get(key)))

@@ -67,8 +67,30 @@ class Target(NamedTuple):
 
 
 def new_target(store: Store, path: str, zarr_format: int | None) -> Target:
-    """Return the target for a group that is created, whatever is there now."""
-    return Target(store, path, zarr_format or 3, None, {})
+    """Return the target for a group that is created, whatever is there now, in the format of the groups above it.
+
+    Raises `MetadataError` where ``zarr_format`` is another one: few readers would find the group.
+    """
+    above = _format_above(store, path) if path else None
+    if above is not None and zarr_format not in (None, above):
+        raise MetadataError(
+            f"the groups above are of Zarr v{above}, not v{zarr_format}",
+            where=place_of(store, path),
+            hint="leave zarr_format out, or use another store",
+        )
+    return Target(store, path, zarr_format or above or 3, None, {})
+
+
+def _format_above(store: Store, path: str) -> int | None:
+    """Return the format of the nearest group above ``path``; None where there is none, or one of both formats."""
+    parts = path.split("/")[:-1]
+    parents = ["/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
+    documents = [(parent, name) for parent in parents for name in ("zarr.json", ".zgroup")]
+    raw = iter(store.get_many([Request(f"{parent}/{name}" if parent else name) for parent, name in documents]))
+    for v3, v2 in zip(raw, raw, strict=True):
+        if v3 is not None or v2 is not None:
+            return None if v3 is not None and v2 is not None else 3 if v2 is None else 2
+    return None
 
 
 def find_target(
@@ -88,6 +110,8 @@ def find_target(
             raise
         refuse_existing(store, path)
         return new_target(store, path, zarr_format)
+    if mode != "r+" and not group.declared and not any(True for _ in group.arrays()):
+        return new_target(store, path, zarr_format)  # a folder of stores
     if zarr_format not in (None, group.zarr_format):
         raise MetadataError(
             f"the group is of Zarr v{group.zarr_format}, not v{zarr_format}",

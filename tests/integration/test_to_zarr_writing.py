@@ -631,3 +631,25 @@ def test_types_of_attributes_that_xarray_took_for_its_encoding(tmp_path: Path) -
     for opened in (xz.open_dataset(tmp_path / "s"), xz.open_dataset(tmp_path / "again")):
         xr.testing.assert_identical(opened, ds)
         assert np.isnan(opened.a.encoding["missing_value"])
+
+
+@pytest.mark.parametrize("mode", ["w-", "w", "a"])
+def test_groups_have_the_format_of_the_groups_above(tmp_path: Path, mode: str) -> None:
+    """A v3 group below a v2 root made the whole store unreadable for zarr-python."""
+    xz.to_zarr(series(), tmp_path / "s", zarr_format=2)
+    xz.to_zarr(series(), tmp_path / "s", group="g/h", mode=mode)
+    for group in (None, "g/h"):
+        xr.testing.assert_identical(xr.open_dataset(tmp_path / "s", engine="zarr", group=group), series())
+    assert not list(tmp_path.rglob("zarr.json"))
+    for zarr_format in (2, 3):
+        place = tmp_path / f"v{zarr_format}"
+        xz.to_zarr(series(), place, zarr_format=zarr_format)
+        with pytest.raises(MetadataError, match=f"of Zarr v{zarr_format}, not v{5 - zarr_format}"):
+            xz.to_zarr(series(), place, group="g", mode=mode, zarr_format=5 - zarr_format)
+        assert not (place / "g").exists()
+
+
+def test_a_group_beside_stores_is_a_group_of_its_own(tmp_path: Path) -> None:
+    xz.to_zarr(series(), tmp_path / "one")
+    xz.to_zarr(series(), tmp_path, mode="a")
+    xr.testing.assert_identical(xr.open_dataset(tmp_path, engine="zarr"), series())

@@ -128,6 +128,45 @@ def test_damaged_entries_raise(tmp_path: Path) -> None:
         open_store(path).get("k", ByteRange(0, 1_000_000_000))
 
 
+def test_damaged_directories_raise(tmp_path: Path) -> None:
+    """A name that is not that of the entry, entries that are hidden, and a directory that says it lies elsewhere."""
+    path = pack(tmp_path / "x.zip", [(f"c/{n}", b"%d" % n * 9) for n in range(3)])
+    raw = path.read_bytes()
+    central = raw.index(b"PK\1\2")
+
+    def damaged(at: int, value: bytes) -> Store:
+        path.write_bytes(raw[:at] + value + raw[at + len(value) :])
+        return open_store(path)
+
+    for name in (b"c/0", b"c/9"):  # of equal names the last counts
+        store = damaged(raw.index(b"c/1", central), name)
+        for wanted in (None, ByteRange(0, 1)):
+            with pytest.raises(ChunkError, match="does not lie where"):
+                store.get(name.decode(), wanted)
+        assert store.get("c/2") == b"2" * 9
+    with pytest.raises(XzarrError, match="directory has 1 entries, and should have 3"):
+        damaged(central + 32, struct.pack("<H", 2 * 49))  # the first one has the others as its comment
+    with pytest.raises(ChunkError, match="does not lie where"):
+        damaged(len(raw) - 6, struct.pack("<I", central + 1000)).get("c/0")
+    with pytest.raises(XzarrError, match="not a zip archive"):
+        damaged(len(raw) - 10, struct.pack("<I", len(raw)))
+
+
+def test_names_of_old_writers(tmp_path: Path) -> None:
+    """Names that are not UTF-8 are those of the first PCs, in both places; numbers of entries end at 65535 there."""
+    path = pack(tmp_path / "x.zip", [("k!", b"v"), ("n", b"w")])
+    path.write_bytes(path.read_bytes().replace(b"k!", b"k\x81"))
+    assert open_store(path).get("k\xfc") == b"v"
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(65_534):
+            archive.writestr(str(number), b"")
+    raw = path.read_bytes()
+    end, end64 = len(raw) - 22, raw.rindex(b"PK\6\6")
+    start, nbytes = struct.unpack_from("<2Q", raw, end64 + 40)[::-1]
+    path.write_bytes(raw[:end64] + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0, 0, nbytes, start, 0))
+    assert raw[end : end + 4] == b"PK\5\6" and len(open_store(path).list_dir("")) == 65_536
+
+
 def test_damaged_deflated_entries_raise(tmp_path: Path) -> None:
     """An entry that does not inflate to its size is an error."""
     path = pack(tmp_path / "x.zip", [("k", b"some value " * 100)], zipfile.ZIP_DEFLATED)

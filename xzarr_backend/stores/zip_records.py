@@ -13,10 +13,11 @@ import threading
 import time
 import zipfile
 import zlib
+from collections.abc import Mapping
 
 from ..errors import XzarrError
 from .base import Buffer
-from .files import temporary_name
+from .files import temporary_name, unlink
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
@@ -68,6 +69,11 @@ class ArchiveFile:
                 written = os.pwrite(self.descriptor, rest, end)
                 end, rest = end + written, rest[written:]
         self._size = end
+
+    def cut(self, size: int) -> None:
+        """Give back what lies behind the first ``size`` bytes."""
+        os.ftruncate(self.descriptor, size)
+        self._size = size
 
 
 class Entry:
@@ -198,17 +204,28 @@ class ZipWriter:
                 self.file.append(entry.file.read(start + done, min(_COPIED, entry.packed - done)))
             self.entries[name] = copied
 
-    def finish(self, path: str) -> None:
-        """Write the directory, and let the file take the archive's name."""
-        start = self.file.size()
-        headers = b"".join(_central_header(name, entry) for name, entry in self.entries.items())
-        os.ftruncate(self.file.descriptor, start)  # a failed write may have left bytes there
-        self.file.append(headers, _end(len(self.entries), start, len(headers)))
-        os.replace(self.file.path, path)
+    def finish(self, path: str, kept: Mapping[str, Entry]) -> None:
+        """Copy the entries ``kept``, write the directory, and let the file take the archive's name.
+
+        After an error it is as it was before, and so is the space that it takes.
+        """
+        size, entries = self.file.size(), dict(self.entries)
+        try:
+            for name, entry in kept.items():
+                self.copy(name, entry)
+            start = self.file.size()
+            headers = b"".join(_central_header(name, entry) for name, entry in self.entries.items())
+            self.file.cut(start)  # a failed write may have left bytes there
+            self.file.append(headers, _end(len(self.entries), start, len(headers)))
+            os.replace(self.file.path, path)
+        except (OSError, XzarrError):
+            self.entries = entries
+            self.file.cut(size)
+            raise
 
     def discard(self) -> None:
         """Remove the temporary file; what was read from it stays readable."""
-        os.unlink(self.file.path)
+        unlink(self.file.path)
 
 
 def _local_header(name: str, entry: Entry) -> bytes:

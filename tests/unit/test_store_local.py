@@ -384,6 +384,23 @@ def test_file_systems_without_hard_links(store: LocalStore, monkeypatch: pytest.
     assert names(Path(store.root) / "a") == ["k"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_durable_writes_of_what_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """The folder that names the object is synced, also on a file system without hard links; not for nothing."""
+    synced: list[str] = []
+    store = LocalStore(tmp_path, durable=True)
+    store.set("a/other", b"0")
+    monkeypatch.setattr(local_module, "sync_folder", synced.append)
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    assert store.set_if_absent("a/k", b"1") and synced == [str(tmp_path / "a")]
+    assert not store.set_if_absent("a/k", b"2") and len(synced) == 1
+
+
 def test_lock_leaves_no_file(store: LocalStore) -> None:
     """The lock sits on the folder."""
     with store.lock("a/k"):

@@ -353,6 +353,23 @@ def test_forbidden_is_not_missing(store: LocalStore) -> None:
         store.get("k")
 
 
+def test_what_cannot_be_deleted_is_named(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error within a folder that is deleted tells the whole path: of the file or (Python 3.13) its folder."""
+    store.set("a/c/0", b"1")
+    unlink = os.unlink
+
+    def refuse(path: str, **options: Any) -> None:
+        if path == "0" or path.endswith("/0"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    for prefix in ("a/", ""):
+        with pytest.raises(PermissionError) as caught:
+            store.delete_prefix(prefix)
+        assert caught.value.filename in (f"{store.root}/a/c/0", f"{store.root}/a/c")
+
+
 def test_durable_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A durable write syncs the file, the folder that names it, and every folder that was made for it."""
     synced: list[str] = []

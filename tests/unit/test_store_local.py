@@ -353,6 +353,23 @@ def test_forbidden_is_not_missing(store: LocalStore) -> None:
         store.get("k")
 
 
+def test_what_cannot_be_deleted_is_named(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error within a folder that is deleted tells the whole path: of the file or (Python 3.13) its folder."""
+    store.set("a/c/0", b"1")
+    unlink = os.unlink
+
+    def refuse(path: str, **options: Any) -> None:
+        if path == "0" or path.endswith("/0"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    for prefix in ("a/", ""):
+        with pytest.raises(PermissionError) as caught:
+            store.delete_prefix(prefix)
+        assert caught.value.filename in (f"{store.root}/a/c/0", f"{store.root}/a/c")
+
+
 def test_durable_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A durable write syncs the file, the folder that names it, and every folder that was made for it."""
     synced: list[str] = []
@@ -382,6 +399,23 @@ def test_file_systems_without_hard_links(store: LocalStore, monkeypatch: pytest.
     assert store.set_if_absent("a/k", b"2") is False
     assert store.get("a/k") == b"1"
     assert names(Path(store.root) / "a") == ["k"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_durable_writes_of_what_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """The folder that names the object is synced, also on a file system without hard links; not for nothing."""
+    synced: list[str] = []
+    store = LocalStore(tmp_path, durable=True)
+    store.set("a/other", b"0")
+    monkeypatch.setattr(local_module, "sync_folder", synced.append)
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    assert store.set_if_absent("a/k", b"1") and synced == [str(tmp_path / "a")]
+    assert not store.set_if_absent("a/k", b"2") and len(synced) == 1
 
 
 def test_lock_leaves_no_file(store: LocalStore) -> None:

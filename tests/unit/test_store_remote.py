@@ -301,6 +301,23 @@ def test_foreign_stores_keep_their_rules() -> None:
         store.list_dir("")
 
 
+def test_a_failure_within_a_foreign_store_is_no_missing_object() -> None:
+    """A key that the store itself misses (a lost setting) says nothing of the object."""
+    zarr = pytest.importorskip("zarr.storage")
+
+    class Broken(zarr.MemoryStore):  # type: ignore[misc, name-defined]
+        async def get(self, key: str, *rest: Any, **options: Any) -> Any:
+            return {}["token"] if "/c/" in key else await super().get(key, *rest, **options)
+
+    store = Broken()
+    xz.create_array(store, "a", data=np.arange(1, 9), chunks=4)
+    with pytest.raises(KeyError, match="token"):
+        open_store(store).get("a/c/0")
+    with pytest.raises(xz.ChunkError, match="token"):
+        xz.open_array(store, "a")[...]
+    assert open_store(store).get("a/other") is None
+
+
 def test_stores_of_zarr_over_fsspec_use_our_own_loop() -> None:
     """A FsspecStore of zarr-python is opened as the place that it stands for."""
     zarr = pytest.importorskip("zarr.storage")

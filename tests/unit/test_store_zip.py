@@ -128,6 +128,45 @@ def test_damaged_entries_raise(tmp_path: Path) -> None:
         open_store(path).get("k", ByteRange(0, 1_000_000_000))
 
 
+def test_damaged_directories_raise(tmp_path: Path) -> None:
+    """A name that is not that of the entry, entries that are hidden, and a directory that says it lies elsewhere."""
+    path = pack(tmp_path / "x.zip", [(f"c/{n}", b"%d" % n * 9) for n in range(3)])
+    raw = path.read_bytes()
+    central = raw.index(b"PK\1\2")
+
+    def damaged(at: int, value: bytes) -> Store:
+        path.write_bytes(raw[:at] + value + raw[at + len(value) :])
+        return open_store(path)
+
+    for name in (b"c/0", b"c/9"):  # of equal names the last counts
+        store = damaged(raw.index(b"c/1", central), name)
+        for wanted in (None, ByteRange(0, 1)):
+            with pytest.raises(ChunkError, match="does not lie where"):
+                store.get(name.decode(), wanted)
+        assert store.get("c/2") == b"2" * 9
+    with pytest.raises(XzarrError, match="directory has 1 entries, and should have 3"):
+        damaged(central + 32, struct.pack("<H", 2 * 49))  # the first one has the others as its comment
+    with pytest.raises(ChunkError, match="does not lie where"):
+        damaged(len(raw) - 6, struct.pack("<I", central + 1000)).get("c/0")
+    with pytest.raises(XzarrError, match="not a zip archive"):
+        damaged(len(raw) - 10, struct.pack("<I", len(raw)))
+
+
+def test_names_of_old_writers(tmp_path: Path) -> None:
+    """Names that are not UTF-8 are those of the first PCs, in both places; numbers of entries end at 65535 there."""
+    path = pack(tmp_path / "x.zip", [("k!", b"v"), ("n", b"w")])
+    path.write_bytes(path.read_bytes().replace(b"k!", b"k\x81"))
+    assert open_store(path).get("k\xfc") == b"v"
+    with zipfile.ZipFile(path, "a") as archive:
+        for number in range(65_534):
+            archive.writestr(str(number), b"")
+    raw = path.read_bytes()
+    end, end64 = len(raw) - 22, raw.rindex(b"PK\6\6")
+    start, nbytes = struct.unpack_from("<2Q", raw, end64 + 40)[::-1]
+    path.write_bytes(raw[:end64] + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0, 0, nbytes, start, 0))
+    assert raw[end : end + 4] == b"PK\5\6" and len(open_store(path).list_dir("")) == 65_536
+
+
 def test_damaged_deflated_entries_raise(tmp_path: Path) -> None:
     """An entry that does not inflate to its size is an error."""
     path = pack(tmp_path / "x.zip", [("k", b"some value " * 100)], zipfile.ZIP_DEFLATED)
@@ -287,6 +326,74 @@ def test_a_failed_write_is_not_in_the_archive(tmp_path: Path, monkeypatch: pytes
     assert store.get("k") == b"old"
     store.close()
     assert unpack(tmp_path / "x.zip") == {"k": b"old"}
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Let a file be written as far as ``room``, and no further."""
+    pwrite = os.pwrite
+
+    def write(descriptor: int, data: object, at: int) -> int:
+        if at + memoryview(data).nbytes > room:  # type: ignore[arg-type]
+            raise OSError(28, "No space left on device")
+        return pwrite(descriptor, data, at)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "pwrite", write)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("room", [300, 3300, 6100])
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twice: bool, room: int) -> None:
+    """An archive that cannot be completed stays as it was; what was written is kept for another `close`."""
+    path = pack(tmp_path / "x.zip", [("old", b"o" * 3000), ("gone", b"g")])
+    store = open_store(path, mode="a")
+    for value in (b"m" * 3000, b"n" * 3000)[: 1 + twice]:
+        store.set("new", value)
+    store.delete("gone")
+    written = next(p for p in tmp_path.iterdir() if p != path)
+    size = written.stat().st_size
+    fill_disk(monkeypatch, room)
+    with pytest.raises(ChunkError, match=r"not be completed: No space left(.|\n)*close the store again") as caught:
+        store.close()
+    assert isinstance(caught.value, OSError) and caught.value.where == str(path)
+    assert unpack(path) == {"old": b"o" * 3000, "gone": b"g"}
+    assert sum(p.stat().st_size for p in tmp_path.iterdir() if p != path) <= size
+    assert bytes(store.get("new")) == value and store.get("gone") is None
+    monkeypatch.undo()
+    store.set("more", b"1")
+    store.close()
+    assert unpack(path) == {"old": b"o" * 3000, "new": value, "more": b"1"}
+    assert os.listdir(tmp_path) == ["x.zip"]
+
+
+def test_a_forgotten_writer_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody can store any more takes no space, and that it is lost is said."""
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: told.append(found.exc_value))
+    path = pack(tmp_path / "x.zip", [("old", b"1")])
+    store = open_store(path, mode="a")
+    store.set("new", b"n" * 1000)
+    fill_disk(monkeypatch, 1000)
+    del store
+    gc.collect()
+    assert "No space left on device" in str(*told) and "what was written is lost" in str(*told)
+    assert unpack(path) == {"old": b"1"} and os.listdir(tmp_path) == ["x.zip"]
+
+
+def test_a_store_that_others_have_overtaken_is_used_again(tmp_path: Path) -> None:
+    """What it refused to store is gone from it; what is set later is stored."""
+    with open_store(tmp_path / "x.zip", mode="w") as store:
+        store.set("k", b"0")
+    one, two = (open_store(tmp_path / "x.zip", mode="a") for _ in range(2))
+    one.set("k", b"1")
+    two.set("k", b"2")
+    one.close()
+    with pytest.raises(XzarrError, match="another writer"):
+        two.close()
+    assert two.get("k") == b"1"
+    two.set("k", b"3")
+    two.set("other", b"4")
+    two.close()
+    assert unpack(tmp_path / "x.zip") == {"k": b"3", "other": b"4"}
 
 
 def test_large_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -493,6 +493,24 @@ def test_only_ones_own_kind_is_swept(local: LocalStore, tmp_path: Path) -> None:
         kept.abort()
 
 
+@pytest.mark.parametrize("call", ["mkdir", "rename"])
+def test_a_folder_is_ones_own_from_the_first_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Another thread that sweeps as soon as the folder is there leaves it alone, whether it is new or adopted."""
+    target = str(tmp_path / "data.zarr")
+    dead = exchange.stage(target)
+    exchange.release(dead)
+    real, abandoned = getattr(os, call), []
+
+    def made(*names: str) -> None:
+        real(*names)
+        abandoned.append(exchange.is_abandoned(names[-1]))
+
+    monkeypatch.setattr(os, call, made)
+    staged = exchange.stage(target) if call == "mkdir" else exchange.adopt(target, dead)
+    assert abandoned == [False]
+    exchange.discard(staged)
+
+
 @pytest.mark.parametrize("path", ["", "g/h"])
 def test_an_exchange_that_ended_between_its_renames_is_finished_at_open(local: LocalStore, path: str) -> None:
     """Opening the node, or listing the group above, finds the new one."""

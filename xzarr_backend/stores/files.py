@@ -10,6 +10,7 @@ import errno
 import math
 import os
 import re
+import sys
 import threading
 import time
 import zlib
@@ -364,6 +365,16 @@ def remove_tree(path: str) -> None:
 
     while os.path.isdir(path):
         try:
-            shutil.rmtree(path)
+            if sys.version_info >= (3, 12):
+                shutil.rmtree(path, onexc=_raise_whole)
+            else:
+                shutil.rmtree(path, onerror=lambda call, path, failed: _raise_whole(call, path, failed[1]))
         except FileNotFoundError:
             pass  # somebody else removes it too
+
+
+def _raise_whole(call: object, path: str, error: BaseException) -> None:
+    """Raise the error with the whole path: by itself it may say "c", of whichever folder."""
+    if isinstance(error, OSError):
+        error.filename = path
+    raise error

@@ -13,6 +13,7 @@ import weakref
 import zlib
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from ..errors import ChunkError, UnsupportedError, XzarrError
@@ -118,7 +119,10 @@ class ZipStore(Store):
         return thread_lock(self.path, key)
 
     def close(self) -> None:
-        """Complete the archive with what was set and deleted, and give back the files."""
+        """Complete the archive with what was set and deleted, and give back the files.
+
+        Where that fails (a full disk), what was written is kept, and `close` can be called again.
+        """
         with self._lock:
             changes = self._changes
             try:
@@ -170,7 +174,8 @@ class ZipStore(Store):
         if self._at_end is not None:
             self._at_end.detach()
         if self._changes is not None:
-            self._at_end = weakref.finalize(self, self._changes.finish if self._completes else self._changes.drop)
+            finish = partial(self._changes.finish, last=True)
+            self._at_end = weakref.finalize(self, finish if self._completes else self._changes.drop)
 
     def _stored_range(self, key: str, entry: Entry, wanted: ByteRange) -> Buffer:
         start, length = wanted
@@ -251,10 +256,30 @@ class _Changes:
         self.entries.pop(key, None)
         self.deleted.add(key)
 
-    def finish(self) -> None:
-        """Put the new archive in the place of the old one, once; raise `XzarrError` where others changed a key too."""
+    def finish(self, *, last: bool = False) -> None:
+        """Put the new archive in the place of the old one, once; raise `XzarrError` where others changed a key too.
+
+        After a `ChunkError` (a full disk) it can be tried again, unless this was the ``last`` time: then what cannot be
+        stored takes no space.
+        """
         if self.done or os.getpid() != self.process:
             return
+        try:
+            self._exchange()
+        except Exception as error:
+            kept = f"is kept in {self.writer.file.path}: close the store again"
+            if last:
+                self.done = True
+                self.writer.discard()
+            if isinstance(error, XzarrError):
+                raise
+            raise ChunkError(
+                f"the archive could not be completed: {getattr(error, 'strerror', None) or error}",
+                where=self.path,
+                hint=f"the archive is as it was; what was written {'is lost' if last else kept}",
+            ) from error
+
+    def _exchange(self) -> None:
         with FolderLock(os.path.dirname(self.path)):
             present = read_entries(self.path)  # with what other writers have added since
             both = [key for key in self.before if self._changed_by_others(key, present.get(key))]
@@ -268,10 +293,8 @@ class _Changes:
                 )
             kept = {k: e for k, e in present.items() if k not in self.added and k not in self.deleted}
             if self.wasted:  # the same name twice: only what counts goes into a second file
-                self.writer = self._compacted()
-            for key, entry in kept.items():
-                self.writer.copy(key, entry)
-            self.writer.finish(self.path)
+                self._compact()
+            self.writer.finish(self.path, kept)
         self.done = True
 
     def drop(self) -> None:
@@ -283,12 +306,17 @@ class _Changes:
     def _changed_by_others(self, key: str, now: Entry | None) -> bool:
         return not any(_same(now, entry) for entry in (self.before[key], self.added.get(key)))
 
-    def _compacted(self) -> ZipWriter:
+    def _compact(self) -> None:
         fresh = ZipWriter(self.path)
-        for key, entry in self.added.items():
-            fresh.copy(key, entry)
+        try:
+            for key, entry in self.added.items():
+                fresh.copy(key, entry)
+        except BaseException:
+            fresh.discard()
+            raise
         self.writer.discard()
-        return fresh
+        self.writer, self.added, self.wasted = fresh, dict(fresh.entries), False
+        self.entries.update(self.added)
 
 
 def _same(one: Entry | None, other: Entry | None) -> bool:

@@ -13,10 +13,11 @@ import threading
 import time
 import zipfile
 import zlib
+from collections.abc import Mapping
 
 from ..errors import XzarrError
 from .base import Buffer
-from .files import temporary_name
+from .files import temporary_name, unlink
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
@@ -69,28 +70,47 @@ class ArchiveFile:
                 end, rest = end + written, rest[written:]
         self._size = end
 
+    def cut(self, size: int) -> None:
+        """Give back what lies behind the first ``size`` bytes."""
+        os.ftruncate(self.descriptor, size)
+        self._size = size
+
 
 class Entry:
-    """Where one object lies: ``offset`` of its local header, ``packed`` bytes there, ``size`` when unpacked."""
+    """Where one object lies: ``offset`` of its local header, ``packed`` bytes there, ``size`` when unpacked.
 
-    __slots__ = ("_data", "crc", "encrypted", "file", "method", "modified", "offset", "packed", "size")
+    ``name`` is what the header must say: the bytes of the directory.
+    """
+
+    __slots__ = ("_data", "crc", "encrypted", "file", "method", "modified", "name", "offset", "packed", "size")
 
     def __init__(
-        self, file: ArchiveFile, offset: int, method: int, sizes: tuple[int, int], crc: int, modified: tuple[int, int]
+        self,
+        file: ArchiveFile,
+        name: bytes,
+        offset: int,
+        method: int,
+        sizes: tuple[int, int],
+        crc: int,
+        modified: tuple[int, int],
     ) -> None:
-        self.file, self.offset, self.method = file, offset, method
+        self.file, self.name, self.offset, self.method = file, name, offset, method
         self.packed, self.size = sizes
         self.crc, self.modified = crc, modified
         self.encrypted = False
         self._data: int | None = None
 
     def data_offset(self) -> int | None:
-        """Return where the data begin: only the local header knows. None when there is no such header."""
+        """Return where the data begin: only the local header knows. None when there is no header of this name."""
         if self._data is None:
-            header = self.file.read(self.offset, _LOCAL.size)
-            if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
+            if self.offset < 0:  # of a directory that claims to begin further on than it does
+                return None
+            header = self.file.read(self.offset, _LOCAL.size + len(self.name))
+            if header[:4] != b"PK\3\4" or header[_LOCAL.size :] != self.name:
                 return None
             name, extra = struct.unpack_from("<2H", header, 26)
+            if name != len(self.name):
+                return None
             self._data = self.offset + _LOCAL.size + name + extra
         return self._data
 
@@ -108,9 +128,12 @@ def read_entries(path: str) -> dict[str, Entry]:
         return {}  # made by a caller that reserves a name, such as tempfile
     try:
         with os.fdopen(os.dup(file.descriptor), "rb") as opened, zipfile.ZipFile(opened) as archive:
-            found = archive.infolist()
+            found, comment = archive.infolist(), archive.comment
     except (zipfile.BadZipFile, IsADirectoryError, UnicodeDecodeError, struct.error, NotImplementedError) as error:
-        raise XzarrError(f"not a zip archive, or a damaged one: {error}", where=path) from error
+        raise _no_archive(path, error) from error
+    told = _told_count(file, comment)
+    if told is not None and (len(found) - told) % (1 << 16):  # old writers count no further
+        raise _no_archive(path, f"its directory has {len(found)} entries, and should have {told}")
     entries = {}
     for info in found:
         if not info.filename.endswith("/"):
@@ -118,9 +141,27 @@ def read_entries(path: str) -> dict[str, Entry]:
     return entries
 
 
+def _no_archive(path: str, why: object) -> XzarrError:
+    return XzarrError(f"not a zip archive, or a damaged one: {why}", where=path)
+
+
+def _told_count(file: ArchiveFile, comment: bytes) -> int | None:
+    """Return how many entries the end record claims, None where other bytes follow it."""
+    at = file.size() - len(comment) - _END.size
+    end = file.read(at, _END.size)
+    if end[:4] != b"PK\5\6":
+        return None
+    count = int(_END.unpack(end)[4])
+    if count == _FULL_COUNT:
+        large = file.read(max(at - _LOCATOR64.size - _END64.size, 0), _END64.size)
+        count = int(_END64.unpack(large)[7]) if large[:4] == b"PK\6\6" else count
+    return count
+
+
 def _entry(file: ArchiveFile, info: zipfile.ZipInfo) -> Entry:
     sizes = info.compress_size, info.file_size
-    entry = Entry(file, info.header_offset, info.compress_type, sizes, info.CRC, _dos_time(info.date_time))
+    name = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
+    entry = Entry(file, name, info.header_offset, info.compress_type, sizes, info.CRC, _dos_time(info.date_time))
     entry.encrypted = bool(info.flag_bits & 1)
     return entry
 
@@ -145,7 +186,7 @@ class ZipWriter:
         when = _dos_time(time.localtime())
         crc = zlib.crc32(view)
         with self._lock:
-            entry = Entry(self.file, self.file.size(), STORED, (len(view), len(view)), crc, when)
+            entry = Entry(self.file, name.encode(), self.file.size(), STORED, (len(view), len(view)), crc, when)
             self.file.append(_local_header(name, entry), view)
             self.entries[name] = entry
         return entry
@@ -157,23 +198,34 @@ class ZipWriter:
             raise XzarrError(f"entry {name!r} is damaged or encrypted and cannot be copied", where=entry.file.path)
         with self._lock:
             sizes = entry.packed, entry.size
-            copied = Entry(self.file, self.file.size(), entry.method, sizes, entry.crc, entry.modified)
+            copied = Entry(self.file, name.encode(), self.file.size(), entry.method, sizes, entry.crc, entry.modified)
             self.file.append(_local_header(name, copied))
             for done in range(0, entry.packed, _COPIED):
                 self.file.append(entry.file.read(start + done, min(_COPIED, entry.packed - done)))
             self.entries[name] = copied
 
-    def finish(self, path: str) -> None:
-        """Write the directory, and let the file take the archive's name."""
-        start = self.file.size()
-        headers = b"".join(_central_header(name, entry) for name, entry in self.entries.items())
-        os.ftruncate(self.file.descriptor, start)  # a failed write may have left bytes there
-        self.file.append(headers, _end(len(self.entries), start, len(headers)))
-        os.replace(self.file.path, path)
+    def finish(self, path: str, kept: Mapping[str, Entry]) -> None:
+        """Copy the entries ``kept``, write the directory, and let the file take the archive's name.
+
+        After an error it is as it was before, and so is the space that it takes.
+        """
+        size, entries = self.file.size(), dict(self.entries)
+        try:
+            for name, entry in kept.items():
+                self.copy(name, entry)
+            start = self.file.size()
+            headers = b"".join(_central_header(name, entry) for name, entry in self.entries.items())
+            self.file.cut(start)  # a failed write may have left bytes there
+            self.file.append(headers, _end(len(self.entries), start, len(headers)))
+            os.replace(self.file.path, path)
+        except (OSError, XzarrError):
+            self.entries = entries
+            self.file.cut(size)
+            raise
 
     def discard(self) -> None:
         """Remove the temporary file; what was read from it stays readable."""
-        os.unlink(self.file.path)
+        unlink(self.file.path)
 
 
 def _local_header(name: str, entry: Entry) -> bytes:

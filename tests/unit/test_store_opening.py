@@ -16,6 +16,7 @@ from tests.stores_fakes import Call, CountingStore, FailingStore
 from xzarr_backend.errors import UnsupportedError, XzarrError
 from xzarr_backend.stores import SCHEMES, ByteRange, MappingStore, MemoryStore, Request, open_store, public_url
 from xzarr_backend.stores.files import own_lock
+from xzarr_backend.stores.fsspec import FsspecStore
 from xzarr_backend.stores.local import LocalStore
 
 
@@ -249,6 +250,14 @@ def test_http_urls_keep_their_query_to_themselves() -> None:
     store: Any = open_store("https://user:pw@host/x.zarr?token=secret")
     assert store._path("a/0 #%") == "https://user:pw@host/x.zarr/a/0%20%23%25?token=secret"
     assert "secret" not in repr(store) and "pw" not in repr(store)
+
+
+def test_urls_of_filesystems_made_for_another_scheme() -> None:
+    """fsspec keeps one filesystem for ``http`` and ``https``, which may call itself by the first one only."""
+    pytest.importorskip("aiohttp")
+    fs = pytest.importorskip("fsspec").filesystem("https", skip_instance_cache=True)
+    fs.protocol = "http"
+    assert FsspecStore(fs, "https://user:pw@host/x.zarr?token=secret").url == "https://host/x.zarr"
 
 
 CHECK = """

@@ -53,6 +53,10 @@ def _made(value: Any) -> str:
 
 
 def named(fs: Any, root: str) -> str:
+    if "://" in root:
+        return (
+            root  # a filesystem that was made for "http" puts that before "https://", where no password is looked for
+        )
     try:
         return str(fs.unstrip_protocol(root))
     except Exception:  # wrappers that have no protocol of their own

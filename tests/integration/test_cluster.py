@@ -106,3 +106,43 @@ def test_names_are_the_same_everywhere(place: Path, client: Any) -> None:
     array = xz.open_array(place, "a/b")
     assert client.submit(tokenize, array).result(timeout=60) == tokenize(array)
     assert xz.from_zarr(place, "a/b").name == xz.from_zarr(place, "a/b").name
+
+
+def test_tasks_of_a_failed_write_do_not_overwrite_the_next(tmp_path: Path, client: Any) -> None:
+    """A task that is still computed in another process when the error is raised stores nothing afterwards."""
+    da = pytest.importorskip("dask.array")
+    array = xz.create_array(tmp_path / "a", data=np.zeros(20), chunks=10)
+    started, go = (str(tmp_path / name) for name in ("started", "go"))
+
+    def block(values: Any, block_info: Any = None) -> Any:
+        from pathlib import Path
+        from time import sleep
+
+        def waited_for(path: str) -> bool:
+            for _ in range(2000):
+                if Path(path).exists():
+                    return True
+                sleep(0.01)
+            return False
+
+        if block_info[0]["chunk-location"] == (0,):
+            assert waited_for(started)
+            raise ZeroDivisionError("a mistake")
+        Path(started).touch()
+        assert waited_for(go)
+        return values
+
+    lazy = da.full(20, 111.0, chunks=10).map_blocks(block, dtype="f8", meta=np.empty(0))
+    with pytest.raises(ZeroDivisionError):
+        xz.to_zarr(lazy, tmp_path / "a", mode="r+")
+    array[...] = np.full(20, 222.0)
+    Path(go).touch()
+    client.run(_wait_for_tasks)
+    np.testing.assert_array_equal(xz.open_array(tmp_path / "a")[...], np.full(20, 222.0))
+
+
+async def _wait_for_tasks(dask_worker: Any) -> None:
+    import asyncio
+
+    while dask_worker.state.executing_count or dask_worker.state.long_running:
+        await asyncio.sleep(0.01)

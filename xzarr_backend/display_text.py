@@ -27,6 +27,8 @@ def bytes_text(nbytes: int) -> str:
     exact = f"{nbytes:,} byte{'' if nbytes == 1 else 's'}"
     if nbytes < 10_000:
         return exact
+    if nbytes.bit_length() > 1000:
+        return exact  # no floating-point number holds it
     place = min((nbytes.bit_length() - 1) // 10, len(_UNITS))
     return f"{exact} ({nbytes / 1024**place:.4g} {_UNITS[place - 1]})"
 

@@ -1004,3 +1004,19 @@ def test_writing_to_what_was_opened_for_reading(tmp_path: Path) -> None:
         array[0] = 5
     assert isinstance(caught.value, PermissionError)
     assert array[0] == 1
+
+
+def test_attributes_that_are_nested_too_deeply_for_what_looks_into_them() -> None:
+    """An array with them opens; what goes through them step by step says why it cannot."""
+    deep = '{"zarr_format":3,"node_type":"group","attributes":{"a":' + "[" * 900 + "]" * 900 + "}}"
+    store = {"zarr.json": b'{"zarr_format":3,"node_type":"group"}', "g/zarr.json": deep.encode()}
+    assert "a" in xz.open_group(store, "g").attrs
+    with pytest.raises(xz.MetadataError, match="too deeply"):
+        xz.open_dataset(store, group="g", consolidated=False)
+    with pytest.raises(xz.MetadataError, match="too deeply"):
+        xz.consolidate_metadata(store)
+
+
+def test_sizes_that_no_number_has_a_word_for() -> None:
+    array = xz.create_array({}, shape=(2**62,) * 40, dtype="i4", chunks=(1,) * 40)
+    assert "bytes" in str(array.info) and "<" in array.info._repr_html_()

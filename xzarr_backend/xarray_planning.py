@@ -172,7 +172,7 @@ def _encoded_coordinates(ds: xr.Dataset, encoding: Mapping[Any, Any]) -> tuple[d
 def _check_dtype(name: Hashable, given: Any) -> None:
     """Raise `MetadataError` for what xarray would stumble over while it encodes."""
     if not isinstance(given, Mapping):
-        raise MetadataError(f"the encoding {given!r:.80} is no mapping", where=f"variable {name!r}")
+        raise MetadataError(f"the encoding must be castable to dict, unlike {given!r:.80}", where=f"variable {name!r}")
     try:
         np.dtype(given.get("dtype"))
     except TypeError as error:

@@ -7,7 +7,6 @@ xarray's built-in writer to take: numcodecs objects for v2, dicts with name and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,6 +149,8 @@ def _check_members(name: str, configuration: Mapping[str, JSON]) -> None:
         return
     known = {*_DEFAULTS[name], "typesize"} if name == "blosc" else {*_DEFAULTS[name]}
     for member in configuration.keys() - known:
+        from difflib import get_close_matches  # late: a new process that only reads does without it
+
         nearest = get_close_matches(member, known, 1, 0.4)
         hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}"
         raise MetadataError(f"codec {name!r} has no member {member!r}", hint=hint)

@@ -38,18 +38,26 @@ class Found(NamedTuple):
 
 def clean_path(path: str | PurePath | None) -> str:
     """Return ``path`` without outer slashes (None: the root); raise for parts that would leave the store."""
-    if isinstance(path, PurePath):
-        path = path.as_posix()
-    if not isinstance(path, str | None):
-        hint = "a path is a text, like 'group/array'; elements are read from an array: group['array'][0]"
-        raise XzarrError(f"{path!r:.80} is no path in a store", hint=hint)
-    stripped = (path or "").strip("/")
+    stripped = (path if type(path) is str else _path_text(path)).strip("/")
+    if not stripped:
+        return ""
     if not stripped.isascii():
         try:
             stripped.encode()
         except UnicodeEncodeError as error:
             raise XzarrError(f"{path!r:.80} is no path in a store: {error}") from None
-    return check_key(stripped) if stripped else ""
+    return check_key(stripped)
+
+
+def _path_text(path: object) -> str:
+    if isinstance(path, PurePath):
+        return path.as_posix()
+    if path is None or isinstance(path, str):
+        return path or ""
+    raise XzarrError(
+        f"{path!r:.80} is no path in a store",
+        hint="a path is a text, like 'group/array'; elements are read from an array: group['array'][0]",
+    )
 
 
 def find_node(

@@ -87,7 +87,8 @@ def open_node(
         if known is None or (kind is not None and (kind == ARRAY) != isinstance(known.spec, ArraySpec)):
             raise
         found = known
-    options = options._replace(consolidated=False if consolidated is False else None)
+    if consolidated is False:
+        options = options._replace(consolidated=False)
     if isinstance(found.spec, ArraySpec):
         array = Array(store, path, found.spec, options)
         array.layout  # noqa: B018 (compile now: what cannot be decoded is reported on opening)

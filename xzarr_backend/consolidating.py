@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .attribute_values import attributes_of, encode_attributes, without_bare_numbers
-from .errors import MetadataError, UnsupportedError, XzarrError
+from .errors import MetadataError, UnsupportedError, XzarrError, not_too_deep
 from .formats.documents import parse_json
 from .nodes import GROUP, Found, find_node, load_children, place_of
 from .spec import JSON, ArraySpec, GroupSpec
@@ -45,7 +45,8 @@ def consolidate(store: Store, path: str) -> Found:
     if found.spec.zarr_format == 2:
         store_new_document(store, f"{prefix}.zgroup", {"zarr_format": 2})
     key = f"{prefix}zarr.json" if found.spec.zarr_format == 3 else f"{prefix}.zmetadata"
-    with own_lock(store, key):  # who changes a member meanwhile waits here before telling it
+    # who changes a member meanwhile waits here before telling it
+    with not_too_deep(place_of(store, path)), own_lock(store, key):
         if found.spec.zarr_format == 3:
             inline = _inline(_gather(store, path, found))
             change_locked(store, key, found.spec.document, lambda d: {**d, INLINE: inline})

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from .consolidating import consolidate
-from .errors import MetadataError
 from .group import Group
-from .nodes import clean_path, place_of
+from .nodes import clean_path
 from .options import Options
 from .stores import open_store
 
@@ -25,7 +24,4 @@ def consolidate_metadata(store: Any, path: str = "", *, storage_options: dict[st
     """
     opened = open_store(store, mode="r+", storage_options=storage_options)
     path = clean_path(path)
-    try:
-        return Group(opened, path, consolidate(opened, path), Options(writable=True))
-    except RecursionError as error:
-        raise MetadataError("the metadata are nested too deeply", where=place_of(opened, path)) from error
+    return Group(opened, path, consolidate(opened, path), Options(writable=True))

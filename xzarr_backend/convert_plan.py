@@ -21,7 +21,7 @@ from .convert_places import free_space
 from .convert_spec import convert_spec, same_bytes
 from .convert_tasks import CopyObjects, Rewrite, copy_tasks, rewrite_regions
 from .display_text import bytes_text
-from .errors import MetadataError, UnsupportedError, XzarrError
+from .errors import MetadataError, UnsupportedError, XzarrError, not_too_deep
 from .formats.v3 import format_array_v3
 from .group import Group
 from .memory import SCRATCH_NBYTES
@@ -161,8 +161,9 @@ def plan_arrays(arrays: Sequence[tuple[str, Array]], target: Store, wishes: Wish
 
 
 def _plan_array(source: Array, store: Store, path: str, wishes: Wishes, means: Means, kept: int) -> ArrayPlan:
-    spec, notes, every_chunk = convert_spec(source, wishes)
-    target = _unstored(store, path, spec, source, every_chunk)
+    with not_too_deep(source.where):
+        spec, notes, every_chunk = convert_spec(source, wishes)
+        target = _unstored(store, path, spec, source, every_chunk)
     notes = tuple(f"{path or '/'}: {note}" for note in notes)
     if same_bytes(source.spec, spec):
         nbytes = max(_object_nbytes(source), 1)

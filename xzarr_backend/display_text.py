@@ -25,10 +25,8 @@ def plain(text: str, keep: str = "") -> str:
 def bytes_text(nbytes: int) -> str:
     """Return a number of bytes: ``12,345,678 bytes (11.8 MiB)``."""
     exact = f"{nbytes:,} byte{'' if nbytes == 1 else 's'}"
-    if nbytes < 10_000:
+    if nbytes < 10_000 or nbytes.bit_length() > 1000:  # the latter has no unit, and is no float
         return exact
-    if nbytes.bit_length() > 1000:
-        return exact  # no floating-point number holds it
     place = min((nbytes.bit_length() - 1) // 10, len(_UNITS))
     return f"{exact} ({nbytes / 1024**place:.4g} {_UNITS[place - 1]})"
 

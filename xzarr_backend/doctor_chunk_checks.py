@@ -196,7 +196,7 @@ def check_speed(facts: Facts) -> Iterator[Finding]:
     if not sharded and layout.chunk_nbytes < SMALL_NBYTES and count >= SMALL_COUNT:
         yield found("small-chunks", facts.where, f"{count:,} chunks of {layout.chunk_nbytes:,} bytes")
     if inner.chunk_nbytes > LARGE_NBYTES:
-        yield found("large-chunks", facts.where, f"one chunk takes {inner.chunk_nbytes / MIB:,.0f} MiB of memory")
+        yield found("large-chunks", facts.where, f"one chunk takes {inner.chunk_nbytes // MIB:,} MiB of memory")
     if count >= MANY_OBJECTS:
         yield found("many-objects", facts.where, f"the grid has {count:,} objects")
     if sharded and layout.shards is None:

@@ -6,7 +6,8 @@ is a ``FileNotFoundError``), prints as up to three lines, and survives pickling,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -111,3 +112,12 @@ class ArgumentError(XzarrError, TypeError):
 
 class SkippedNodeWarning(UserWarning):
     """A member of a group was skipped because its metadata cannot be read."""
+
+
+@contextmanager
+def not_too_deep(where: str) -> Iterator[None]:
+    """Turn the end of Python's stack, which documents nested some hundred deep lead to, into a `MetadataError`."""
+    try:
+        yield
+    except RecursionError as error:
+        raise MetadataError("the metadata are nested too deeply", where=where) from error

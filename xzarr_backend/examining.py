@@ -18,7 +18,7 @@ from .doctor_findings import Finding, Mend, found, most_important_first
 from .doctor_mending import mend
 from .doctor_readers import READERS, forecasts, with_neighbours
 from .doctor_report import ArrayReport, Report
-from .errors import UnsupportedError, XzarrError, reason
+from .errors import UnsupportedError, XzarrError, not_too_deep, reason
 from .inventory import Inventory, load_nodes, only_archive, take_inventory
 from .nodes import clean_path
 from .stores import open_store
@@ -62,6 +62,11 @@ def doctor(
 
 
 def _examine(store: Store, path: str, quirks: str | None, reader: str | None) -> Report:
+    with not_too_deep(store.url):
+        return _examine_all(store, path, quirks, reader)
+
+
+def _examine_all(store: Store, path: str, quirks: str | None, reader: str | None) -> Report:
     inventory = take_inventory(store, path)
     archive = only_archive(store) if not inventory.nodes and not path else None
     findings: list[Finding] = []

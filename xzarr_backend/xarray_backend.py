@@ -19,7 +19,7 @@ from xarray.backends import AbstractDataStore, BackendEntrypoint
 from . import xarray_accessors as xarray_accessors  # registers them
 from .array import Array
 from .collecting import paused
-from .errors import XzarrError
+from .errors import XzarrError, not_too_deep
 from .group import Group
 from .stores.local import LocalStore
 from .xarray_decoding import Decoders, as_names
@@ -101,7 +101,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
             filename_or_obj if store is None else store, mode, storage_options, missing, quirks, strict
         )
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
-        with place, _fitting_collector(place):
+        with place, _fitting_collector(place), not_too_deep(place.store.url):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             arrays = arrays_of(node, place, as_names(keep_variables))
             return decoders.decode(_group_store(node, arrays, place, reading))
@@ -145,7 +145,7 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         place = place_of_given(filename_or_obj, mode, storage_options, missing, quirks, strict)
         reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         kept = as_names(keep_variables)
-        with place, _fitting_collector(place):
+        with place, _fitting_collector(place), not_too_deep(place.store.url):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             if isinstance(node, Array):
                 return {"/": decoders.decode(_group_store(node, arrays_of(node, place, kept), place, reading))}

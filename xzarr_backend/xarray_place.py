@@ -87,8 +87,6 @@ class Place:
     def __exit__(self, kind: Any, *error: object) -> None:
         if kind is not None:
             self.close()
-        if kind is RecursionError:  # of xarray, which copies attributes step by step
-            raise MetadataError("the metadata are nested too deeply", where=self.store.url)
 
 
 def place_of_given(

@@ -82,7 +82,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "profile_creation": "options profiles stored_documents",
         "creation": "options array nodes placing profile_creation profiles transactions",
         "group": "options array nodes display attributes changing consolidating creation placing",
-        "group_creation": "options group array nodes creation profile_creation profiles",
+        "group_creation": "options group array nodes creation placing profile_creation profiles",
         "consolidation": "options group array nodes consolidating",
         "opening": "options group array nodes",
         "journal": "pending",

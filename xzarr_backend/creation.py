@@ -20,13 +20,13 @@ from .errors import MetadataError, XzarrError
 from .layout import compile_layout
 from .nodes import clean_path
 from .options import Options
-from .placing import array_documents, make_parents, place_node
+from .placing import array_documents, format_above, make_parents, place_node
 from .profile_creation import express_array, place_extra
 from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken
 from .spec import JSON
 from .spec_building import build_spec
 from .stores import open_store
-from .stores.base import Store
+from .stores.base import Store, discarding
 
 
 class _Format(int):
@@ -67,17 +67,17 @@ def create_array(
     dimension, in their order or by their names, or "auto"; where ``shards`` are given, the lengths of the inner chunks.
     ``compressors``: "auto" (zstd), None, one codec or several: names, dicts, numcodecs or zarr-python objects.
     ``fill_value`` None: the data type's zero in v3, null in v2. ``durable``: every write through the returned array
-    returns when it is on the disk.
-    ``profile``: the readers to write for ("exzarr", "portable", "zarr-python-2"): the format is v2 unless one is given,
-    what was left open is chosen for them, data types that they lack become numbers with an attribute
-    ``dtype_semantic``, and what they would read wrongly is refused. Groups above ``path`` that are missing are created.
-    Raises `NodeExistsError` where something is stored and ``overwrite`` is
-    not set, `MetadataError` or `UnsupportedError` for what the format cannot hold, `RegionError` for data that do not
-    fit the data type; nothing is stored then. In a folder what is there is replaced when all data are stored.
+    returns when it is on the disk. ``zarr_format``: by default that of the groups above, else 3. ``profile``: the
+    readers to write for ("exzarr", "portable", "zarr-python-2"): the format is v2 unless one is given, what was left
+    open is chosen for them, data types that they lack become numbers with an attribute ``dtype_semantic``, and what
+    they would read wrongly is refused. Groups above ``path`` that are missing are created.
+    Raises `NodeExistsError` where something is stored and ``overwrite`` is not set, `MetadataError` or
+    `UnsupportedError` for what the format cannot hold, `RegionError` for data that do not fit the data type; nothing is
+    stored then. In a folder what is there is replaced when all data are stored.
     """
-    values = None if data is None else _values(data, dtype)
-    chosen = None if profile is None else find_profile(profile)
     path = clean_path(f"{path}/{name}" if name else path)
+    opened = _opened(store, storage_options, durable)
+    values = None if data is None else _values(data, dtype)
     keywords = {
         "shape": _shape(shape, values),
         "dtype": _dtype(dtype, values),
@@ -91,35 +91,47 @@ def create_array(
         "dimension_names": dimension_names,
         "attributes": _attributes(attributes),
         "chunk_key_encoding": chunk_key_encoding,
-        "zarr_format": zarr_format,
+        "zarr_format": (zarr_format is UNASKED and not profile and format_above(opened, path)) or zarr_format,
     }
+    with discarding(opened, store):
+        return _created(opened, path, keywords, values, profile, write_empty_chunks, overwrite)
+
+
+def _opened(store: Any, storage_options: dict[str, Any] | None, durable: bool) -> Store:
+    opened = open_store(store, mode="a", storage_options=storage_options)
+    return opened.durably() if durable else opened
+
+
+def _created(
+    store: Store,
+    path: str,
+    keywords: dict[str, Any],
+    values: Any,
+    profile: str | None,
+    write_empty_chunks: bool,
+    overwrite: bool,
+) -> Array:
+    """Store the array that the ``keywords`` of `build_spec` mean, with its values, and return it."""
+    chosen = None if profile is None else find_profile(profile)
     if chosen is not None:
         keywords, values = _by_profile(chosen, path, keywords, values)
     spec = build_spec(**keywords)
     if chosen is not None:
         refuse_broken(chosen, spec)
-    zarr_format = spec.zarr_format
-    opened = open_store(store, mode="a", storage_options=storage_options)
-    opened = opened.durably() if durable else opened
     compile_layout(spec, path)  # before anything is written: what cannot be compiled cannot be stored
     if values is not None:
         values = cast(values, spec.dtype, "data")
-    make_parents(opened, path, zarr_format)
-    place_extra(opened, chosen, path, zarr_format, itself=False)
+    make_parents(store, path, spec.zarr_format)
+    place_extra(store, chosen, path, spec.zarr_format, itself=False)
     every = chosen is not None and needs_every_chunk(chosen, spec)
     options = Options(writable=True, write_empty_chunks=write_empty_chunks or every or None)
     fill = spec.dtype.zero if spec.fill_value is None else spec.fill_value
     stored = fill if values is None and every else values
-    try:
-        with _place(opened, path, overwrite and stored is not None) as (building, at):
-            place_node(building, at, array_documents(spec, at), zarr_format, overwrite)
-            if stored is not None:
-                Array(building, at, spec, options)[...] = stored
-    except BaseException:
-        if opened is not store:
-            opened.discard()
-        raise
-    return Array(opened, path, spec, options)
+    with _place(store, path, overwrite and stored is not None) as (building, at):
+        place_node(building, at, array_documents(spec, at), spec.zarr_format, overwrite)
+        if stored is not None:
+            Array(building, at, spec, options)[...] = stored
+    return Array(store, path, spec, options)
 
 
 def _place(store: Store, path: str, replaces: bool) -> AbstractContextManager[tuple[Store, str]]:

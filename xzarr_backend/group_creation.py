@@ -13,6 +13,7 @@ from .creation import UNASKED
 from .group import Group, new_group
 from .nodes import clean_path
 from .options import Options
+from .placing import format_above
 from .profile_creation import place_extra
 from .profiles import choose_format, find_profile
 from .spec import JSON
@@ -31,7 +32,8 @@ def create_group(
 ) -> Group:
     """Create a group and return it, open for writing; groups above it that are missing are created too.
 
-    ``profile``: the readers to write for; the format is v2 then, unless one is given.
+    ``zarr_format``: by default that of the groups above, else 3. ``profile``: the readers to write for; the format is
+    v2 then, unless one is given.
     Raises `NodeExistsError` where something is stored and ``overwrite`` is not set, `MetadataError` naming the
     attribute that cannot be stored.
     """
@@ -40,6 +42,8 @@ def create_group(
         zarr_format = choose_format(chosen, None if zarr_format is UNASKED else zarr_format)
     opened = open_store(store, mode="a", storage_options=storage_options)
     path = clean_path(path)
+    if zarr_format is UNASKED:
+        zarr_format = format_above(opened, path) or zarr_format
     group = new_group(opened, path, attributes, zarr_format, overwrite, Options(writable=True))
     place_extra(opened, chosen, path, zarr_format, itself=True)
     return group

@@ -72,10 +72,29 @@ def place_node(store: Store, path: str, documents: Mapping[str, JSON], zarr_form
             raise _exists(store, path)
 
 
+def _parents(path: str) -> list[str]:
+    """Return the paths of the groups above ``path``, the root first."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)] if path else []
+
+
+def format_above(store: Store, path: str) -> int | None:
+    """Return the format of the nearest group above ``path``; None where there is none, or one of both formats.
+
+    A node of another format would be found by few readers, and hide those beside it from some.
+    """
+    parents = _parents(path)[::-1]
+    keys = [f"{parent}/{name}" if parent else name for parent in parents for name in ("zarr.json", ".zgroup")]
+    raw = iter(store.get_many([Request(key) for key in keys]) if keys else [])
+    for v3, v2 in zip(raw, raw, strict=True):
+        if v3 is not None or v2 is not None:
+            return None if v3 is not None and v2 is not None else 3 if v2 is None else 2
+    return None
+
+
 def make_parents(store: Store, path: str, zarr_format: int) -> None:
     """Store documents for the groups above ``path`` that have none; raise `NodeExistsError` where one is an array."""
-    parts = path.split("/")[:-1] if path else []
-    parents = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)] if path else []
+    parents = _parents(path)
     names = ("zarr.json", ".zgroup", ".zarray")
     keys = [f"{parent}/{name}" if parent else name for parent in parents for name in names]
     found = store.get_many([Request(key) for key in keys])

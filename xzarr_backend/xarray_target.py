@@ -18,6 +18,7 @@ from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
 from .options import Options
+from .placing import format_above
 from .spec import JSON
 from .stored_documents import store_document, store_new_document
 from .stores.base import Request, Store
@@ -71,7 +72,7 @@ def new_target(store: Store, path: str, zarr_format: int | None) -> Target:
 
     Raises `MetadataError` where ``zarr_format`` is another one: few readers would find the group.
     """
-    above = _format_above(store, path) if path else None
+    above = format_above(store, path)
     if above is not None and zarr_format not in (None, above):
         raise MetadataError(
             f"the groups above are of Zarr v{above}, not v{zarr_format}",
@@ -79,18 +80,6 @@ def new_target(store: Store, path: str, zarr_format: int | None) -> Target:
             hint="leave zarr_format out, or use another store",
         )
     return Target(store, path, zarr_format or above or 3, None, {})
-
-
-def _format_above(store: Store, path: str) -> int | None:
-    """Return the format of the nearest group above ``path``; None where there is none, or one of both formats."""
-    parts = path.split("/")[:-1]
-    parents = ["/".join(parts[:depth]) for depth in range(len(parts), -1, -1)]
-    documents = [(parent, name) for parent in parents for name in ("zarr.json", ".zgroup")]
-    raw = iter(store.get_many([Request(f"{parent}/{name}" if parent else name) for parent, name in documents]))
-    for v3, v2 in zip(raw, raw, strict=True):
-        if v3 is not None or v2 is not None:
-            return None if v3 is not None and v2 is not None else 3 if v2 is None else 2
-    return None
 
 
 def find_target(

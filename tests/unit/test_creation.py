@@ -451,3 +451,17 @@ def test_64_dimensions_are_written() -> None:
     array = xz.create_array({}, shape=(1,) * 63 + (4,), dtype="i4")
     array[...] = np.arange(4)
     assert array[...].ravel().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_nodes_have_the_format_of_the_groups_above(tmp_path: Path, zarr_format: int) -> None:
+    """Unless another one is asked for."""
+    xz.create_group(tmp_path / "s", zarr_format=zarr_format)
+    place = tmp_path / "s"
+    assert xz.create_group(place, "g").zarr_format == zarr_format
+    assert xz.create_array(place, "h/a", data=[1]).zarr_format == zarr_format
+    for _ in range(2):  # the second is built beside the first
+        xz.to_zarr(np.arange(3), place, component="g/b", overwrite=True)
+        assert xz.open_array(place, "g/b").zarr_format == zarr_format
+    assert xz.create_array(place, "i", data=[1], zarr_format=5 - zarr_format).zarr_format == 5 - zarr_format
+    assert xz.create_array({}, data=[1]).zarr_format == xz.create_group({}).zarr_format == 3

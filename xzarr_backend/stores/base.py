@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Self
 
 from ..errors import ReadOnlyError, XzarrError
@@ -175,6 +175,17 @@ class Store(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def discarding(store: Any, given: Any) -> Iterator[None]:
+    """Forget what ``store`` was to complete where the block fails, if it was opened for it: is not the ``given``."""
+    try:
+        yield
+    except BaseException:
+        if store is not given:
+            store.discard()
+        raise
 
 
 def check_key(key: str) -> str:

@@ -24,8 +24,9 @@ from .parallel_writing import (
     rechunked,
     store_writes,
 )
+from .placing import format_above
 from .stores import MemoryStore, open_store
-from .stores.base import Store
+from .stores.base import Store, discarding
 from .stores.zip import ZipStore
 from .transactions import Replacement, can_stage
 from .write_locks import LockFactory
@@ -60,29 +61,52 @@ def to_zarr(
     Returns the `WriteReport`; a `Delayed` with ``compute=False``; with ``return_stored`` a dask array of what is
     stored, which ``compute=False`` stores when it is computed.
     """
-    request = Request(arr, store, component, storage_options, region, mode, overwrite, creation)
-    data = request.lazy() if return_stored or not compute else arr
+    opened = open_target(store, storage_options)
+    with discarding(opened, store):
+        return _written(
+            Request(arr, opened, component, region, mode, overwrite, creation),
+            opened is not store,
+            compute=compute,
+            return_stored=return_stored,
+            safe_chunks=safe_chunks,
+            lock_factory=lock_factory,
+        )
+
+
+def open_target(store: Any, storage_options: dict[str, Any] | None) -> Store | Array:
+    """Return what a caller gave, open for writing: an array, or a store."""
+    return store if isinstance(store, Array) else open_store(store, mode="a", storage_options=storage_options)
+
+
+def _written(
+    request: Request,
+    ours: bool,
+    *,
+    compute: bool,
+    return_stored: bool,
+    safe_chunks: SafeChunks,
+    lock_factory: LockFactory | None,
+) -> Any:
+    """Write what is asked for; ``ours``: the store was opened for it."""
+    data = request.lazy() if return_stored or not compute else request.data
     plan_all([request.write(data, None, dry=True)], safe_chunks=safe_chunks, lock_factory=lock_factory)
     staged = request.replacement(keep_place=return_stored and not compute)
-    write: ArrayWrite | None = None
     try:
         write = request.write(data, staged)
         if return_stored and not compute:
             return _reloading(write, safe_chunks, lock_factory)
-        if request.opens and isinstance(write.array.store, ZipStore):
-            write.array.store.only_when_closed()
+        if ours and isinstance(request.store, ZipStore):
+            request.store.only_when_closed()
         done = store_writes(
             [write],
             safe_chunks=safe_chunks,
             compute=compute,
             lock_factory=lock_factory,
-            finish=_Finish(staged, write.array.store if request.opens else None),
+            finish=_Finish(staged, request.store if ours else None),
         )
     except BaseException:
         if staged is not None:
             staged.abort()
-        if write is not None and request.opens:
-            write.array.store.discard()
         raise
     return _stored(request.existing() if staged else write.array, write) if return_stored else done
 
@@ -102,21 +126,15 @@ class _Finish:
 
 
 class Request(NamedTuple):
-    """What a caller of `to_zarr` asks for."""
+    """What a caller of `to_zarr` asks for; ``store`` is open, or the array to write to."""
 
     data: Any
     store: Any
     component: str | None
-    storage_options: dict[str, Any] | None
     region: Any
     mode: str
     overwrite: bool
     creation: dict[str, Any]
-
-    @property
-    def opens(self) -> bool:
-        """Whether the store is opened for this call."""
-        return not isinstance(self.store, Store | Array)
 
     @property
     def creates(self) -> bool:
@@ -131,15 +149,11 @@ class Request(NamedTuple):
             raise RegionError("component and name both name the array", hint="give one of them")
         return clean_path(self.component or name or "")
 
-    def opened(self) -> Store:
-        """Return the store, open for writing."""
-        return open_store(self.store, mode="a", storage_options=self.storage_options)
-
     def existing(self) -> Array:
         """Return the array that is stored, open for writing."""
         if isinstance(self.store, Array):
             return self.store
-        return open_array(self.store, self.path, mode="r+", storage_options=self.storage_options)
+        return open_array(self.store, self.path, mode="r+")
 
     def lazy(self) -> Any:
         """Return the data as a dask array."""
@@ -151,7 +165,7 @@ class Request(NamedTuple):
         """Return where to build what replaces an array that is stored already; None where nothing is replaced."""
         if not self.creates or not (self.overwrite or self.mode == "w") or keep_place:
             return None
-        store = self.opened()
+        store = self.store
         prefix = f"{self.path}/" if self.path else ""
         if not store.list_dir(prefix):
             return None
@@ -185,11 +199,14 @@ class Request(NamedTuple):
                 keywords[meant] = keywords.pop(given)
         keywords.setdefault("dtype", _dtype(data))
         keywords.setdefault("shape", data.shape)
+        above = None if keywords.get("profile") else format_above(self.store, self.path)
+        if above is not None:  # what is built beside an old array has no groups above it
+            keywords.setdefault("zarr_format", above)
         keywords["chunks"] = _chunks(data, keywords.get("chunks"), keywords.get("shards"))
         if dry:
             planned = create_array(MemoryStore(), self.path, **keywords)
-            return Array(self.opened(), planned.path, planned.spec, planned.options)
-        store, path = (self.opened(), self.path) if staged is None else (staged.store, staged.path)
+            return Array(self.store, planned.path, planned.spec, planned.options)
+        store, path = (self.store, self.path) if staged is None else (staged.store, staged.path)
         return create_array(store, path, overwrite=self.overwrite or self.mode == "w", **keywords)
 
 

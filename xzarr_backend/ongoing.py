@@ -1,14 +1,13 @@
 """Writes that are being computed: once one has failed, none of its tasks stores anything.
 
-Imports errors; distributed only where it is in use. dask raises the first error while other tasks still run, or wait
-for a thread: they would store their blocks over what is written next. Invariant: when `failed` returns, no task of the
-write is storing in any process that it reached, and none will.
+Imports errors. dask raises the first error while other tasks still run, or wait for a thread: they would store their
+blocks over what is written next. Invariant: when `failed` returns, no task of the write is storing in any process that
+it reached, and none will.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import uuid
 from collections import Counter
@@ -70,13 +69,3 @@ async def _failed_here(write: str) -> None:
         _failed.add(write)
     while write in _storing:  # not blocking the worker, which the tasks may need for their locks
         await asyncio.sleep(0.01)
-
-
-def cluster_client() -> Any:
-    """Return the client of the cluster that dask computes on; None where it computes elsewhere."""
-    distributed: Any = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    with suppress(ValueError):
-        return distributed.default_client()
-    return None

@@ -7,7 +7,7 @@ write unsafe is found before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from .write_locks import (
     THREADS,
     LockFactory,
     ObjectLocks,
+    cluster_client,
     no_lock,
     not_shared,
     offers_locks,
@@ -67,6 +68,7 @@ def store_writes(
     align_chunks: bool = False,
     partial_edges: bool = True,
     compute: bool = True,
+    computing: Mapping[str, Any] | None = None,
     lock_factory: LockFactory | None = None,
     journal: FinishedWork | None = None,
     check: Callable[[], None] | None = None,
@@ -76,7 +78,8 @@ def store_writes(
 
     NumPy data are written at once, dask data as one graph with the scheduler in use. ``finish`` is called once, after
     every block is stored (in the last task of the Delayed). ``check`` is called before the first block is stored in a
-    process, and raises where that must not be; NumPy data then wait for it, too.
+    process, and raises where that must not be; NumPy data then wait for it, too. ``computing``: keywords of
+    `dask.compute`.
 
     ``safe_chunks``: what to do with blocks that share a stored object (a chunk, or shard). "auto" fuses them as long
     as that keeps blocks small, and else writes them under locks: those of ``lock_factory(key)``, of the store, of the
@@ -108,9 +111,9 @@ def store_writes(
 
         return dask.delayed(_complete, pure=False)(totals, finish, report)
     try:
-        _compute(totals)
+        _compute(totals, computing or {})
     except BaseException:
-        ongoing.failed(name, ongoing.cluster_client())  # before anybody writes there again
+        ongoing.failed(name, cluster_client())  # before anybody writes there again
         raise
     finally:
         for write in writes:
@@ -136,11 +139,11 @@ def rechunked(data: Any, blocks: Blocks) -> Any:
     return data if data.chunks == blocks else data.rechunk(blocks)
 
 
-def _compute(totals: list[Any]) -> None:
+def _compute(totals: list[Any], computing: Mapping[str, Any]) -> None:
     if totals:
         import dask
 
-        dask.compute(*totals)
+        dask.compute(*totals, **computing)
 
 
 def _complete(totals: Any, finish: Callable[[], None] | None, report: WriteReport) -> WriteReport:

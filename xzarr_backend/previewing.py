@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .dask_writer import Request
+from .dask_writer import Request, open_target
 from .parallel_writing import ArrayWrite, is_lazy, plan_all
 from .write_report import WriteReport, report_of
 
@@ -48,4 +48,5 @@ def _planned(
     overwrite: bool = False,
     **creation: Any,
 ) -> ArrayWrite:
-    return Request(arr, store, component, storage_options, region, mode, overwrite, creation).write(arr, None, dry=True)
+    opened = open_target(store, storage_options)
+    return Request(arr, opened, component, region, mode, overwrite, creation).write(arr, None, dry=True)

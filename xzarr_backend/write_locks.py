@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from .errors import RegionError
@@ -35,6 +35,17 @@ def where_computed() -> str:
     if getattr(get, "__module__", "") == "dask.multiprocessing" or "ProcessPool" in type(owner).__name__:
         return PROCESSES
     return THREADS
+
+
+def cluster_client() -> Any:
+    """Return the client of the cluster that dask computes on; None where it computes elsewhere."""
+    if where_computed() != CLUSTER:
+        return None
+    from distributed import default_client
+
+    with suppress(ValueError):  # none is the default
+        return default_client()
+    return None
 
 
 def offers_locks(store: Store, key: str) -> bool:

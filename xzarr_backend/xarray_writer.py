@@ -23,7 +23,7 @@ from .placing import array_documents
 from .profile_creation import place_extra
 from .profiles import Profile, choose_format, extra_documents
 from .stores import open_store
-from .stores.base import Store
+from .stores.base import Store, discarding
 from .stores.local import LocalStore
 from .stores.zip import ZipStore
 from .transactions import can_stage, recover, replaced_node
@@ -155,12 +155,8 @@ def _write(store: Any, nodes: list[Node], call: Call, storage_options: Mapping[s
     ours = opened is not store
     if ours and isinstance(opened, ZipStore):
         opened = opened.only_when_closed()
-    try:
+    with discarding(opened, store):
         done = _planned_and_stored(opened, nodes, call)
-    except BaseException:
-        if ours:
-            opened.discard()
-        raise
     if ours:
         opened.close()  # which finishes a zip archive; a store opens itself again for what a Delayed writes
     return done
@@ -241,19 +237,17 @@ def _store(
     journal = Journal.open(store, path, _token(writes), True) if call.resume else None
     if journal is None and isinstance(store, LocalStore):
         remove_journal(store, path)  # of a killed write that nobody resumed: what it lists is about to change
-    done = store_writes(
+    return store_writes(
         writes,
         safe_chunks=call.safe_chunks,
         align_chunks=call.align_chunks,
         partial_edges=call.mode != "r+",
-        compute=call.compute and not call.computing,
+        compute=call.compute,
+        computing=call.computing,
         journal=journal,
         check=check,
         finish=_Finish(store, journal, finish),
     )
-    if call.compute and call.computing:
-        done = done.compute(**call.computing)  # type: ignore[union-attr]
-    return done
 
 
 @dataclass(frozen=True)

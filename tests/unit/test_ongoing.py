@@ -162,3 +162,33 @@ def test_a_delayed_append_that_comes_too_late_stores_nothing(tmp_path: Path, laz
     assert stored.a.values.tolist() == stored.t.values.tolist() == list(range(8))
     xz.to_zarr(part(8), place, append_dim="t", compute=False).compute()
     assert xz.open_dataset(place).t.values.tolist() == list(range(12))
+
+
+def test_a_failed_write_with_keywords_for_dask(tmp_path: Path) -> None:
+    """As with dask's own settings."""
+    failing, place = Failing(), tmp_path / "s"
+    xz.to_zarr(dataset(0, np.zeros(20)).drop_vars("t"), place, encoding={"a": {"chunks": {"t": 10}}})
+    with ThreadPoolExecutor(2) as pool, dask.config.set(pool=pool):
+        with pytest.raises(ZeroDivisionError):
+            xz.to_zarr(
+                xr.Dataset({"a": ("t", failing.array())}),
+                place,
+                mode="r+",
+                chunkmanager_store_kwargs={"scheduler": "threads"},
+            )
+        xz.open_array(place, "a", mode="r+")[...] = np.full(20, 222.0)
+        failing.go.set()
+    np.testing.assert_array_equal(xz.open_dataset(place).a, np.full(20, 222.0))
+
+
+def test_the_store_of_an_array_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was set in one that is opened again would be stored when it is freed, whatever becomes of the write."""
+    from xzarr_backend import dask_writer
+
+    opened: list[Any] = []
+    open_store = dask_writer.open_store
+    monkeypatch.setattr(dask_writer, "open_store", lambda *a, **k: opened.append(open_store(*a, **k)) or opened[-1])
+    xz.to_zarr(da.zeros(4, chunks=2), tmp_path / "s.zip")
+    xz.to_zarr(da.ones(4, chunks=2), tmp_path / "s.zip", mode="w")
+    assert len(opened) == 2
+    assert xz.open_array(tmp_path / "s.zip")[...].tolist() == [1, 1, 1, 1]

@@ -39,10 +39,7 @@ class Recipe(NamedTuple):
 def lazy_array(recipe: Recipe) -> da.Array:
     """Return the array of ``recipe``, as `dask.array.from_array` makes it."""
     array, sizes, name, inline_array, meta = recipe
-    blocks = tuple(
-        equal_lengths(length, size) if isinstance(size, int) else size
-        for length, size in zip(array.shape, sizes, strict=True)
-    )
+    blocks = all_lengths(array.shape, sizes)
     if inline_array:
         lazy = _inlined(recipe, blocks)
     else:
@@ -51,6 +48,14 @@ def lazy_array(recipe: Recipe) -> da.Array:
         lazy.__class__ = LazyArray
         lazy._recipe = recipe
     return lazy
+
+
+def all_lengths(shape: tuple[int, ...], sizes: Sizes) -> tuple[tuple[int, ...], ...]:
+    """Return the lengths of all blocks along each dimension."""
+    return tuple(
+        equal_lengths(length, size) if isinstance(size, int) else size
+        for length, size in zip(shape, sizes, strict=True)
+    )
 
 
 @lru_cache(16)
@@ -99,6 +104,11 @@ class Slices(BlockwiseDep):  # type: ignore[misc]
     def __init__(self, shape: tuple[int, ...], sizes: Sizes, numblocks: tuple[int, ...]) -> None:
         self.shape, self.sizes, self.numblocks = shape, sizes, numblocks
         self._starts = [size if isinstance(size, int) else (0, *accumulate(size)) for size in sizes]
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """The lengths of the blocks, as dask's own says them."""
+        return all_lengths(self.shape, self.sizes)
 
     def __getitem__(self, index: tuple[int, ...]) -> DataNode:
         """Return the slices of the block at ``index``, as the part of a task that dask would make of them."""

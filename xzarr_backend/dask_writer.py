@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .array import Array
+from .block_sources import settled
 from .creation import create_array
+from .data_sources import reads_from
 from .errors import RegionError
 from .nodes import clean_path, place_of
 from .opening import open_array
@@ -89,7 +91,10 @@ def _written(
 ) -> Any:
     """Write what is asked for; ``ours``: the store was opened for it."""
     data = request.lazy() if return_stored or not compute else request.data
-    plan_all([request.write(data, None, dry=True)], safe_chunks=safe_chunks, lock_factory=lock_factory)
+    planned = request.write(data, None, dry=True)
+    plan_all([planned], safe_chunks=safe_chunks, lock_factory=lock_factory)
+    if not request.creates and safe_chunks is not False:
+        (data,) = settled([planned], [planned])
     staged = request.replacement(keep_place=return_stored and not compute)
     try:
         write = request.write(data, staged)
@@ -169,7 +174,7 @@ class Request(NamedTuple):
         prefix = f"{self.path}/" if self.path else ""
         if not store.list_dir(prefix):
             return None
-        if not can_stage(store, self.path) and is_lazy(self.data) and _reads(self.data, store, self.path):
+        if not can_stage(store, self.path) and is_lazy(self.data) and reads_from(self.data, store, self.path):
             raise RegionError(
                 "the data come from the array that they are to replace, and this store cannot keep both",
                 where=place_of(store, self.path),
@@ -208,15 +213,6 @@ class Request(NamedTuple):
             return Array(self.store, planned.path, planned.spec, planned.options)
         store, path = (self.store, self.path) if staged is None else (staged.store, staged.path)
         return create_array(store, path, overwrite=self.overwrite or self.mode == "w", **keywords)
-
-
-def _reads(data: Any, store: Store, path: str) -> bool:
-    """Return whether the dask array ``data`` may still have to be read from at or below ``path`` of ``store``."""
-    import xarray as xr
-
-    from .xarray_sources import reads_from
-
-    return reads_from(xr.Variable([f"dim_{axis}" for axis in range(data.ndim)], data), store, path)
 
 
 def _dtype(data: Any) -> Any:

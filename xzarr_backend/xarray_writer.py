@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from .block_sources import settled
 from .errors import ArgumentError, MetadataError, NodeNotFoundError
 from .formats.documents import format_json
 from .group import Group
@@ -167,7 +168,7 @@ def _planned_and_stored(opened: Store, nodes: list[Node], call: Call) -> Any:
         nodes = [(below, without_sources(ds, opened, call.path), encoding) for below, ds, encoding in nodes]
     if call.mode in ("a", "a-") and opened.shared_between_processes:
         recover(opened, call.path, resume=call.resume)
-    plans = _plan(opened, nodes, call)
+    plans = _settled(opened, _plan(opened, nodes, call), call)
     if call.mode == "r+" and isinstance(opened, LocalStore):
         for write in (write for plan in plans for write in plan.writes(opened, call.path)):
             opened.sweep(f"{write.array.path}/", seconds=SWEEPING)
@@ -175,6 +176,22 @@ def _planned_and_stored(opened: Store, nodes: list[Node], call: Call) -> Any:
     if call.profile is not None and isinstance(done, WriteReport):
         done = done.with_notes(call.profile.notes_of(plans[0].target.zarr_format))
     return done
+
+
+def _settled(opened: Store, plans: list[GroupPlan], call: Call) -> list[GroupPlan]:
+    """Return the plans with those data loaded that may read what this call changes."""
+    changed = {old.target.path: old for plan in plans for old in plan.old}
+    if not changed or call.safe_chunks is False:
+        return plans
+    writes = [write for plan in plans for write in plan.writes(opened, call.path)]
+    data = iter(settled(writes, [write for write in writes if write.array.path in changed]))
+    return [
+        plan._replace(
+            new=[new._replace(data=next(data)) for new in plan.new],
+            old=[old._replace(data=next(data)) for old in plan.old],
+        )
+        for plan in plans
+    ]
 
 
 def _replace(opened: Store, plans: list[GroupPlan], call: Call) -> Any:

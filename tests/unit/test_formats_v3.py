@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import pytest
 
 import xzarr_backend as xz
@@ -45,6 +47,24 @@ def test_round_trip(members: dict[str, Any]) -> None:
     """What is parsed is formatted as the same document."""
     document = {**BASE, **members}
     assert format_array_v3(parse_array_v3(document)) == document
+
+
+BIG = {"name": "bytes", "configuration": {"endian": "big"}}
+LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
+SHARDS = {"name": "sharding_indexed", "configuration": {"chunk_shape": [5, 5], "codecs": [BIG]}}
+
+
+@pytest.mark.parametrize(
+    ("codecs", "order"), [([BIG], ">"), ([LITTLE], "<"), (["bytes"], "<"), ([SHARDS], ">"), ([], "<"), (None, "<")]
+)
+def test_records_in_base64_have_the_byte_order_of_the_chunks(codecs: Any, order: str) -> None:
+    """The packed bytes of a fill value follow the endian of the bytes codec; without one they are little-endian."""
+    fields = [["a", "int16"], ["n", {"name": "structured", "configuration": {"fields": [["b", "float32"]]}}]]
+    packed = np.array((258, (1.5,)), [("a", f"{order}i2"), ("n", [("b", f"{order}f4")])]).tobytes()
+    members = {"codecs": codecs, "fill_value": base64.b64encode(packed).decode()}
+    data_type = {"name": "structured", "configuration": {"fields": fields}}
+    fill = parse_array_v3({**BASE, "data_type": data_type, **members}).fill_value
+    assert fill.tolist() == (258, (1.5,)) and fill.dtype["a"] == np.dtype("<i2")
 
 
 def test_grids_round_trip() -> None:

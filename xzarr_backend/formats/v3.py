@@ -7,6 +7,7 @@ unreadable; everything else that is not understood is kept as it was. Source: Za
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..attribute_values import decode_attributes, encode_attributes
@@ -117,7 +118,24 @@ def _grid(checks: Checks, shape: tuple[int, ...]) -> ChunkGrid | None:
 
 
 def _fill_value(checks: Checks, dtype: DataType | None) -> Any:
-    return checks.attempt("fill_value", lambda: dtype.parse_fill(checks.required("fill_value"), 3)) if dtype else None
+    if dtype is None:
+        return None
+    value = checks.required("fill_value")
+    if dtype.fields and isinstance(value, str) and _is_big_endian(checks.document.get("codecs")):
+        # the older spelling of a record: its bytes, in the order of the chunks (zarr-extensions, "structured")
+        stored = replace(dtype, numpy=dtype.numpy.newbyteorder(">"))
+        return checks.attempt("fill_value", lambda: dtype.cast_fill(stored.parse_fill(value, 3)))
+    return checks.attempt("fill_value", lambda: dtype.parse_fill(value, 3))
+
+
+def _is_big_endian(codecs: JSON) -> bool:
+    """Return whether the elements in the chunks are big-endian, also where the chunks lie in shards."""
+    for codec in map(Named.parse, codecs if isinstance(codecs, list) else ()):
+        if codec and codec.name == "sharding_indexed":
+            return _is_big_endian(codec.configuration.get("codecs"))
+        if codec and codec.name == "bytes":
+            return codec.configuration.get("endian") == "big"
+    return False
 
 
 def _key_encoding(checks: Checks) -> ChunkKeyEncoding | None:

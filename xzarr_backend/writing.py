@@ -194,9 +194,25 @@ def _chunk_updater(
             chunk[inside] = values
             if not keep_empty and is_empty(chunk, layout.fill):
                 return None
-        return encode(chunk) if memory is None or encode_bytes is None else encode_bytes(memory)
+        try:
+            return encode(chunk) if memory is None or encode_bytes is None else encode_bytes(memory)
+        except ChunkError:
+            if not whole:
+                raise
+            return encode(_filled_with_own(chunk, inside))
 
     return update
+
+
+def _filled_with_own(chunk: Any, inside: tuple[Any, ...]) -> Any:
+    """Return a chunk that reaches beyond the array with one of its elements, instead of the fill value, out there.
+
+    Not all codecs can store the fill value: a filter that makes whole numbers refuses NaN.
+    """
+    stored = chunk[inside]
+    filled = np.full(chunk.shape, stored.flat[0], chunk.dtype)
+    filled[inside] = stored
+    return filled
 
 
 def _encoders(pipeline: Pipeline, wide: int) -> tuple[Callable[[Any], Buffer], Callable[[Bytes1D], Buffer] | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,15 @@ def delta(configuration: Mapping[str, JSON], spec: Any) -> Codec:
     decoded = _dtype("delta", configuration, "dtype", "biufc", spec)
     encoded = _dtype("delta", configuration, "astype", "iufc", decoded)
 
+    modulo = decoded.kind in "iu" and encoded.kind in "iu"  # differences may wrap around, as sums do
+
     def forward(flat: Flat) -> Flat:
-        out = np.empty(flat.shape, encoded)
-        out[:1] = flat[:1]
-        out[1:] = np.diff(flat)
+        differences = np.concatenate((flat[:1], np.diff(flat)))
+        if not modulo:
+            return _fit("delta", differences, encoded)
+        out = differences.astype(encoded, copy=False)
+        if encoded.itemsize < decoded.itemsize and not np.array_equal(backward(out), flat):
+            raise ChunkError(f"delta cannot store all differences as {encoded}: use a larger astype")
         return out
 
     def backward(flat: Flat) -> Flat:
@@ -54,7 +60,7 @@ def fixedscaleoffset(configuration: Mapping[str, JSON], spec: Any) -> Codec:
         spec,
         decoded,
         encoded,
-        lambda flat: _fit("fixedscaleoffset", np.around((flat - offset) * scale), encoded),
+        lambda flat: _fit("fixedscaleoffset", np.around((flat - offset) * scale), encoded, flat),
         lambda flat: (flat / scale + offset).astype(decoded, copy=False),
     )
 
@@ -76,7 +82,7 @@ def quantize(configuration: Mapping[str, JSON], spec: Any) -> Codec:
         spec,
         decoded,
         encoded,
-        lambda flat: (np.around(scale * flat) / scale).astype(encoded, copy=False),
+        lambda flat: _fit("quantize", np.around(scale * flat) / scale, encoded, flat),
         lambda flat: flat.astype(decoded, copy=False),
     )
 
@@ -109,7 +115,7 @@ def astype(configuration: Mapping[str, JSON], spec: Any) -> Codec:
         spec,
         decoded,
         encoded,
-        lambda flat: flat.astype(encoded, copy=False),
+        lambda flat: _fit("astype", flat, encoded),
         lambda flat: flat.astype(decoded, copy=False),
     )
 
@@ -136,6 +142,9 @@ def categorize(configuration: Mapping[str, JSON], spec: Any) -> Codec:
         out = np.zeros(flat.shape, encoded)
         for place, label in enumerate(labels, 1):
             out[flat == label] = place
+        unknown = flat[(out == 0) & (flat != "")]
+        if any(unknown):  # None and 0 in an array of objects are the empty string, too
+            raise ChunkError(f"categorize has no label for {str(next(filter(None, unknown)))!r:.80}")
         return out
 
     return _in_place(
@@ -231,7 +240,10 @@ def _among_arrays(
     if pointers or (not same and decoded.itemsize != dtype.itemsize):
         raise MetadataError(f"codec {name!r} is configured for {decoded}, but receives {spec.dtype}")
     stored = as_dtype(encoded)
-    fill = forward(_cast(np.array([spec.fill_value], dtype), decoded, same))[0] if pointwise else stored.zero
+    fill = stored.zero
+    if pointwise:
+        with suppress(ChunkError):  # what the filter cannot store: chunks that are not there do without
+            fill = forward(_cast(np.array([spec.fill_value], dtype), decoded, same))[0]
 
     def encode(array: Any) -> Any:
         return forward(_cast(np.ascontiguousarray(array, dtype).reshape(-1), decoded, same)).reshape(shape)
@@ -301,15 +313,35 @@ def _number(name: str, configuration: Mapping[str, JSON], member: str) -> float:
     return value
 
 
-def _fit(name: str, values: Flat, dtype: np.dtype[Any]) -> Flat:
-    """Cast whole numbers to ``dtype``; raise where they do not fit."""
-    if dtype.kind == "f" or not values.size:
+def _fit(name: str, values: Flat, dtype: np.dtype[Any], given: Flat | None = None) -> Flat:
+    """Cast as NumPy does, which may cut off fractions and lose precision; raise for what does not fit into ``dtype``.
+
+    ``given`` are the elements that ``values`` were computed of: what was finite must not have become infinite.
+    """
+    if not values.size or (given is None and np.can_cast(values.dtype, dtype, "safe")):
         return values.astype(dtype, copy=False)
-    info = np.iinfo(dtype)
-    wide = values.astype("f8") if values.dtype.kind == "f" else values  # float16 has no place for the bounds
-    # the bound above as a float is a power of two, and so exact
-    if not bool(np.all((wide >= float(info.min)) & (wide < float(info.max) + (values.dtype.kind == "f")))):
-        lost = values[~((wide >= info.min) & (wide <= info.max))][:1]
-        if lost.size:
-            raise ChunkError(f"{name} cannot store {lost[0]} as {dtype}: use a larger astype, or fill missing values")
-    return values.astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = values.astype(dtype, copy=False)
+    given = values if given is None else given
+    lost = given[_lost(given, values, found)][:1]
+    if lost.size:
+        raise ChunkError(f"{name} cannot store {lost[0]} as {dtype}: use a larger astype, or fill missing values")
+    return found
+
+
+def _lost(given: Flat, values: Flat, found: Flat) -> Any:
+    """Return which of ``given`` became something else on their way through ``values`` to ``found``."""
+    kinds = values.dtype.kind, found.dtype.kind
+    if kinds[0] in "iuf" and kinds[1] in "iu":
+        info = np.iinfo(found.dtype)
+        if kinds[0] != "f":
+            return (values < info.min) | (values > info.max)
+        whole = np.trunc(values.astype("f8"))  # float16 has no place for the bounds
+        return ~((whole >= float(info.min)) & (whole < float(info.max) + 1))  # a power of two, and so exact
+    if kinds[0] in "iufc" and kinds[1] in "fc":
+        return np.isinf(found) & np.isfinite(given)
+    if kinds[0] in "iuf" and kinds[1] == "b":
+        return (values != 0) & (values != 1)
+    if kinds[0] == kinds[1] and kinds[0] in "SU":
+        return np.strings.str_len(values) > np.strings.str_len(found)
+    return np.zeros(values.shape, bool)

@@ -507,6 +507,17 @@ def test_bytes_names_both_sizes() -> None:
             build("bytes", {}, chunk("int32")).decode(bytes(length))
 
 
+@pytest.mark.parametrize("name", ["numpy.datetime64", "numpy.timedelta64"])
+def test_bytes_swaps_times_without_a_unit(name: str) -> None:
+    """NumPy casts them between byte orders without moving a byte."""
+    dtype = parse_dtype_v3({"name": name, "configuration": {"unit": "generic", "scale_factor": 1}})
+    codec = build("bytes", {"endian": "big"}, ChunkSpec((2,), dtype, dtype.zero))
+    times = np.array([258, -1], "i8").view(dtype.numpy)
+    stored = bytes(codec.encode(times))
+    assert stored == np.array([258, -1], ">i8").tobytes()
+    assert codec.decode(stored).astype(dtype.numpy).view("i8").tolist() == [258, -1]
+
+
 def test_bytes_swaps_bfloat16() -> None:
     """NumPy cannot swap data types that ml_dtypes registered; we do."""
     ml_dtypes = pytest.importorskip("ml_dtypes")

@@ -25,13 +25,19 @@ def bytes_codec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     nbytes = need_fixed_size("bytes", spec)
     stored = stored_dtype(configuration.get("endian"), spec.dtype.numpy)
     output = BytesSpec(nbytes, stored.itemsize)
-    if (
-        stored.isbuiltin == 2 and stored.itemsize > 1
-    ):  # NumPy cannot swap the bytes of data types that others registered
-        return _swapped(spec, stored, _ORDERS.get(configuration.get("endian") or "little", "<"), output)
+    if _numpy_cannot_swap(stored, spec.dtype.numpy):
+        order = _ORDERS.get(configuration.get("endian") or "little", "<")
+        return _swapped(spec, spec.dtype.numpy, order, output)
     if nbytes == 0:
         return _empty(spec, output)
     return _plain(spec, stored, output)
+
+
+def _numpy_cannot_swap(stored: np.dtype[Any], dtype: np.dtype[Any]) -> bool:
+    """Return whether NumPy leaves the bytes as they are: of types that others registered, of times without a unit."""
+    if stored.isbuiltin == 2:
+        return stored.itemsize > 1
+    return stored.kind in "mM" and stored != dtype and np.datetime_data(dtype)[0] == "generic"
 
 
 def stored_dtype(endian: JSON, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -59,7 +65,7 @@ def _plain(spec: ChunkSpec, stored: np.dtype[Any], output: BytesSpec) -> Codec:
 
 
 def _swapped(spec: ChunkSpec, dtype: np.dtype[Any], order: str, output: BytesSpec) -> Codec:
-    """Data types of ml_dtypes with more than one byte: their bytes travel as unsigned integers."""
+    """Elements in native order whose bytes travel as unsigned integers."""
     shape, expected, count = spec.shape, output.nbytes, number_of_elements(spec)
     native = np.dtype(f"u{dtype.itemsize}")
     stored = native.newbyteorder(order)  # type: ignore[arg-type]

@@ -132,6 +132,24 @@ def test_a_little_costs_a_little(location: str) -> None:
     assert store.requests[0].byte_range is not None
 
 
+@pytest.mark.parametrize("dtype", ["i4", "S3", "U3", str, bytes, np.dtype([("a", "i2"), ("b", "U1")])])
+def test_shards_of_rank_0_that_are_encoded_whole(dtype: Any) -> None:
+    """The only element of such a shard is an array for its codecs, whatever its data type."""
+    kind = np.dtype(dtype)
+    value = np.array((7, "x") if kind.names else b"7" if kind.kind == "S" else 7, kind)[()]
+    inner = xz.create_array({}, shape=(), dtype=dtype).spec.codecs
+    shards = {"chunk_shape": [], "codecs": [{"name": each.name, "configuration": each.configuration} for each in inner]}
+    array = xz.create_array(
+        {},
+        shape=(),
+        dtype=dtype,
+        serializer={"name": "sharding_indexed", "configuration": shards},
+        compressors="crc32c",
+    )
+    array[...] = value
+    assert array[()] == value and array.nchunks_stored() == 1
+
+
 def test_missing_inner_chunks_read_as_fill() -> None:
     """Inner chunks without an entry are the fill value, and are missing chunks for those who ask."""
     store = MemoryStore()

@@ -169,7 +169,7 @@ def sharding_indexed(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Code
         return out
 
     def encode(array: Any) -> bytes:
-        chunks = (array[sharding.grid.chunk_of(coords)] for coords in places())
+        chunks = (array[*sharding.grid.chunk_of(coords), ...] for coords in places())  # of rank 0, too, an array
         stored = {at: inner.encode(chunk) for at, chunk in enumerate(chunks) if not is_empty(chunk, fill)}
         return b"".join(shard_parts(sharding, stored))
 

@@ -215,7 +215,8 @@ def _cast_strings(given: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _checked_bytes(found: Any) -> Any:
-    kinds = {type(value) for value in found.flat} - {bytes, bytearray, memoryview, type(None)}
+    fine = (bytes, bytearray, memoryview, type(None))  # and what derives of them: numpy.bytes_
+    kinds = {kind for kind in set(map(type, found.flat)) if not issubclass(kind, fine)}
     wrong = [kind.__name__ for kind in kinds if not (kind is int and {0} == {v for v in found.flat if type(v) is int})]
     if wrong:
         raise RegionError(f"bytes are needed, not {wrong[0]}", hint="encode texts first, or use dtype=str")

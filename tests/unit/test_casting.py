@@ -160,3 +160,10 @@ def test_fields_are_not_written_on_their_own() -> None:
     for key in ("a", (slice(1), "a"), ["a", "b"]):
         with pytest.raises(xz.SelectionError, match="on their own"):
             array[key] = 1
+
+
+def test_bytes_of_numpy_are_bytes() -> None:
+    """An element of an array of bytes can be stored as a value of variable length."""
+    array = xz.create_array({}, shape=(2,), dtype=bytes)
+    array[0] = np.array([b"ab", b"c"])[0]
+    assert array[:].tolist() == [b"ab", b""]

@@ -222,8 +222,7 @@ class Facts:
     def expect_every_chunk(self) -> None:
         """Take every chunk of the grid for stored, as far as they are looked at: where nothing can be listed."""
         if self.array is not None:
-            every = product(*(range(count) for count in self.array.spec.chunk_grid.counts))
-            self._keys = [Stored(self.array.layout.key(coords), None) for coords in islice(every, MAX_OBJECTS)]
+            self._keys = every_chunk(self.array)
 
     @cached_property
     def chunks(self) -> dict[tuple[int, ...], Stored]:
@@ -288,6 +287,12 @@ class Facts:
         if not isinstance(self.store, ZipStore) or self.archive:
             return set()
         return _zip_features(self.store)
+
+
+def every_chunk(array: Array) -> list[Stored]:
+    """Return the chunks (or shards) of the grid as if all were stored, the first million."""
+    every = product(*(range(count) for count in array.spec.chunk_grid.counts))
+    return [Stored(array.layout.key(coords), None) for coords in islice(every, MAX_OBJECTS)]
 
 
 def _refuse_constant(name: str) -> Any:

@@ -1,7 +1,8 @@
 """`xz.check_profile`: what of a store the readers that one writes for cannot read, or would read wrongly.
 
-Imports inventory, profiles, array and the rows below; numcodecs at its first use. Invariant: nothing is changed, and
-nothing that a stranger stored ends the check: what cannot be understood is a violation.
+Imports inventory, doctor_facts, verify_unlisted, profiles, array and the rows below; numcodecs at its first use.
+Invariant: nothing is changed, and nothing that a stranger stored ends the check: what cannot be understood is a
+violation.
 """
 
 from __future__ import annotations
@@ -16,15 +17,29 @@ import numpy as np
 
 from .array import Array
 from .codecs.zstd import frame_sizes, stated_size
-from .errors import XzarrError
+from .doctor_facts import every_chunk
+from .errors import NodeNotFoundError, XzarrError
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
-from .inventory import ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, Documents, Inventory, Stored, is_array, take_inventory
+from .inventory import (
+    ZARR_JSON,
+    ZARRAY,
+    ZATTRS,
+    ZGROUP,
+    Documents,
+    Inventory,
+    Stored,
+    is_array,
+    only_archive,
+    take_inventory,
+)
 from .profile_rules import Broken, Profile, Subject, broken_rules
 from .profiles import find_profile
 from .spec import ArraySpec
 from .stored import parse_key
 from .stores import open_store
+from .stores.base import Store
+from .verify_unlisted import find_nodes, is_unlisted
 
 MAX_NBYTES = 2**31  # of one decoded chunk
 
@@ -53,12 +68,27 @@ def check_profile(
     chosen = find_profile(profile)
     opened = open_store(store, mode="r", storage_options=storage_options)
     try:
-        found = take_inventory(opened)
+        found = _inventory(opened)
         violations = [*_groups(chosen, found), *_arrays(chosen, found, chunks)]
     finally:
         if opened is not store:
             opened.close()
     return sorted(violations, key=lambda violation: violation.path)
+
+
+def _inventory(store: Store) -> Inventory:
+    """Return all that is stored; raise where nothing is, or where it cannot be known: nothing would be looked at."""
+    found = take_inventory(store)
+    archive = only_archive(store) if not found.nodes else None
+    if archive is not None:
+        found = take_inventory(archive)
+    if is_unlisted(found):
+        find_nodes(found, "")
+    elif found.problem is not None:
+        raise found.problem
+    if not found.nodes:
+        raise NodeNotFoundError("no Zarr node is stored here", where=store.url, hint="check the path")
+    return found
 
 
 def _groups(profile: Profile, found: Inventory) -> Iterator[Violation]:
@@ -73,6 +103,7 @@ def _groups(profile: Profile, found: Inventory) -> Iterator[Violation]:
 
 
 def _arrays(profile: Profile, found: Inventory, chunks: bool) -> Iterator[Violation]:
+    unlisted = is_unlisted(found)  # then every chunk is asked for
     for path in found.arrays:
         documents = found.nodes[path]
         document = documents.get(ZARR_JSON) or documents[ZARRAY]
@@ -81,7 +112,7 @@ def _arrays(profile: Profile, found: Inventory, chunks: bool) -> Iterator[Violat
             yield Violation(path, "document", document.problem, "no reader can read the metadata", fix)
             continue
         array, problem = _array(found, path, documents)
-        stored = {} if array is None else _chunks(array, found.below(path))
+        stored = {} if array is None else _chunks(array, every_chunk(array) if unlisted else found.below(path))
         missing = 0 if array is None else array.spec.chunk_grid.nchunks - len(stored)
         subject = Subject(document.content, missing)
         broken = broken_rules(profile, subject)

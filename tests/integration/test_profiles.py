@@ -24,6 +24,7 @@ from hypothesis.extra import numpy as hnp
 
 import xzarr_backend as xz
 from tests import exzarr_model as exzarr
+from tests.http_server import serve
 from tests.interop.make_zarr2_environment import environment, python_of
 from tests.interop.peers import ZARR_WARNINGS
 from xzarr_backend.cli import main
@@ -378,6 +379,41 @@ def test_each_rule_is_found(tmp_path: Path) -> None:
         ("below", "group"),
     }
     assert {v.rule for v in xz.check_profile(tmp_path / "v3", "portable")} == {"group", "format"}
+
+
+def test_a_place_without_a_store_is_no_store_without_violations(tmp_path: Path) -> None:
+    """Where nothing of Zarr lies the check fails, instead of finding nothing wrong."""
+    (tmp_path / "empty").mkdir()
+    for name in ("missing", "empty"):
+        with pytest.raises(xz.NodeNotFoundError, match="no Zarr node is stored here"):
+            xz.check_profile(tmp_path / name, "exzarr")
+        outcome = CliRunner().invoke(main, ["check", str(tmp_path / name), "-p", "exzarr"])
+        assert (outcome.exit_code, outcome.stdout) == (2, "") and "no Zarr node" in outcome.stderr
+
+
+def test_what_cannot_be_listed_is_asked_for(tmp_path: Path) -> None:
+    """Behind plain HTTP the members come from consolidated metadata, and the chunks are asked for; else it fails."""
+    group = xz.create_group(tmp_path, zarr_format=2)
+    group.create_array("a", data=np.arange(10), chunks=5, profile="exzarr", compressors="zstd")
+    group.create_array("half", data=np.zeros(3, "f2"))
+    with serve(tmp_path) as url:
+        with pytest.raises(xz.XzarrError, match="members of this group are not known"):
+            xz.check_profile(url, "exzarr")
+        group.consolidate()
+        assert xz.check_profile(url, "exzarr") == xz.check_profile(tmp_path, "exzarr") != []
+        (tmp_path / "a" / "1").write_bytes(_zstd_without_size(np.arange(5).tobytes()))
+        found = xz.check_profile(url, "exzarr")
+        assert [v.path for v in found if v.rule == "chunk"] == ["a"]
+        assert found == xz.check_profile(tmp_path, "exzarr")
+
+
+def test_the_archive_that_a_folder_holds_is_checked(tmp_path: Path) -> None:
+    """A folder around nothing but an archive, as ExZarr makes it, is checked as the archive."""
+    with xz.create_array(tmp_path / "array.zip", data=np.zeros(3, "f2"), zarr_format=2):
+        pass
+    rules = [violation.rule for violation in xz.check_profile(tmp_path, "exzarr")]
+    assert rules == [violation.rule for violation in xz.check_profile(tmp_path / "array.zip", "exzarr")]
+    assert "data-type" in rules
 
 
 def test_an_unknown_profile_lists_those_that_exist(tmp_path: Path) -> None:

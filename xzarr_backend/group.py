@@ -28,6 +28,7 @@ from .nodes import (
     find_in_parents,
     find_node,
     load_children,
+    near_name,
     place_of,
 )
 from .options import Options
@@ -97,6 +98,14 @@ class Group(Mapping[str, "Array | Group"]):
     def __getitem__(self, name: str) -> Array | Group:
         """Return the member at the relative path ``name``; raise `NodeNotFoundError` (a KeyError too)."""
         try:
+            return self._member(name)
+        except MemberNotFoundError as error:
+            if isinstance(name, str):
+                error.hint = near_name(self.store, self.path, name.strip("/"), self._found.members) or error.hint
+            raise
+
+    def _member(self, name: str) -> Array | Group:
+        try:
             path = clean_path(name)
         except XzarrError as error:
             where = place_of(self.store, self.path)
@@ -142,7 +151,7 @@ class Group(Mapping[str, "Array | Group"]):
 
     def __contains__(self, name: object) -> bool:
         try:
-            self[name]  # type: ignore[index]
+            self._member(name)  # type: ignore[arg-type]
         except NodeNotFoundError:
             return False
         return True
@@ -216,7 +225,7 @@ class Group(Mapping[str, "Array | Group"]):
     def require_group(self, name: str, *, attributes: Mapping[str, JSON] | None = None) -> Group:
         """Return the group ``name`` below this one, created if it is missing; raise `NodeExistsError` for an array."""
         try:
-            found = self[name]
+            found = self._member(name)
         except NodeNotFoundError:
             return self.create_group(name, attributes=attributes)
         if not isinstance(found, Group):

@@ -7,7 +7,7 @@ requests as that allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -215,8 +215,11 @@ def _holds_nodes(store: Store, prefix: str, names: Sequence[str], documents: Seq
 
 
 def _what_is_there(names: Sequence[str]) -> str:
+    """Return why ``names``, of which none is a document that was looked for, make no node."""
     if not names:
         return "the place is empty or does not exist"
+    if "zarr.json" in names:
+        return "no .zarray or .zgroup, but zarr.json, which is Zarr v3"
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f"there are {len(names)} name(s) but no Zarr metadata: {listed}"
 
@@ -227,6 +230,28 @@ def _nothing(store: Store, path: str, why: str) -> NodeNotFoundError:
         where=place_of(store, path),
         hint="check the path, and zarr_format if given",
     )
+
+
+def near_name(store: Store, path: str, name: str, known: Iterable[str] | None = None) -> str:
+    """Return a question for the node beside ``name``, where nothing lies, whose name is nearest; "" where none is near.
+
+    ``name`` and the ``known`` nodes are relative to ``path``. Without ``known`` the folder is listed, but not where
+    that takes requests.
+    """
+    from difflib import get_close_matches  # late: a new process that finds what it opens does without it
+
+    start = f"{path}/" if path else ""
+    folder, last = name[: name.rfind("/") + 1], name.rpartition("/")[2]
+    try:
+        listed = store.list_dir(f"{start}{folder}") if known is None and not store.concurrent else ()
+        beside = [full[len(folder) :].partition("/")[0] for full in known or () if full.startswith(folder)]
+        for near in get_close_matches(last, beside or [item[:-1] for item in listed if item.endswith("/")]):
+            place = f"{start}{folder}{near}"
+            if near != last and (beside or any(store.get(f"{place}/{document}") is not None for document in _NODES)):
+                return f"did you mean {folder + near!r}?"
+    except (OSError, XzarrError):
+        pass
+    return ""
 
 
 # --- members of groups -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from .array import Array
 from .compat import check_quirks
 from .errors import NodeNotFoundError, XzarrError
 from .group import Group
-from .nodes import ARRAY, GROUP, clean_path, find_in_parents, find_node
+from .nodes import ARRAY, GROUP, clean_path, find_in_parents, find_node, near_name
 from .options import MAX_CHUNK_NBYTES, Options
 from .spec import ArraySpec
 from .stores import open_store
@@ -79,12 +79,14 @@ def open_node(
             consolidated=consolidated,
             reading=options.reading,
         )
-    except NodeNotFoundError:
+    except NodeNotFoundError as error:
         archive = _only_archive(store, path)
         if archive is not None:
             return open_node(archive, "", options, kind=kind, zarr_format=zarr_format, consolidated=consolidated)
         known = find_in_parents(store, path, options.reading) if path and consolidated is not False else None
         if known is None or (kind is not None and (kind == ARRAY) != isinstance(known.spec, ArraySpec)):
+            if path:
+                error.hint = near_name(store, "", path) or error.hint
             raise
         found = known
     if consolidated is False:

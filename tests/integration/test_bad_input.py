@@ -95,6 +95,42 @@ def test_nothing_at_the_path(tmp_path: Path) -> None:
         xz.open(tmp_path / "readme.txt")
 
 
+@pytest.mark.parametrize("place", ["memory", "folder", "consolidated"])
+def test_a_misspelt_name_is_met_with_the_nearest_node(place: str, tmp_path: Path) -> None:
+    """A member or a path that does not exist is met with the nearest one beside it, which is a node."""
+    store = MemoryStore() if place == "memory" else tmp_path
+    group = xz.create_group(store)
+    for name in ("temperature", "deep/salt"):
+        group.create_array(name, data=[1, 2])
+    (tmp_path / "tempratur").mkdir()  # nearer, but no node
+    if place == "consolidated":
+        group.consolidate()
+    opened = xz.open_group(store, consolidated=None if place == "consolidated" else False)
+    for wrong, right in (("temprature", "temperature"), ("deep/salty", "deep/salt"), ("/dep", "deep")):
+        with pytest.raises(xz.MemberNotFoundError, match=f"did you mean '{right}'") as caught:
+            opened[wrong]
+        complete(caught.value)
+        with pytest.raises(xz.NodeNotFoundError, match=f"did you mean '{right}'"):
+            xz.open(store, wrong)
+        assert wrong not in opened
+    for far in ("wind", "temperature/x", "deep/x/y"):
+        with pytest.raises(xz.MemberNotFoundError, match="check the path"):
+            opened[far]
+    with pytest.raises(xz.NodeNotFoundError, match="open_array"):
+        xz.open_group(store, "temperature")
+
+
+def test_a_node_of_the_other_format_is_named() -> None:
+    """Who asks for Zarr v2 where v3 lies is told so."""
+    store = MemoryStore()
+    xz.create_group(store)
+    xz.create_array(store, "a", data=[1, 2])
+    for path in ("", "a"):
+        with pytest.raises(xz.NodeNotFoundError, match=r"zarr\.json, which is Zarr v3") as caught:
+            xz.open(store, path, zarr_format=2)
+        complete(caught.value)
+
+
 def test_the_other_kind_of_node() -> None:
     """Opening an array as a group, or a group as an array, names the function that opens it."""
     store = MemoryStore()

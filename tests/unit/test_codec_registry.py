@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import xzarr_backend as xz
 from xzarr_backend.codecs import (
     ARRAY_ARRAY,
     ARRAY_BYTES,
@@ -57,6 +58,14 @@ def test_unknown_codec_is_named() -> None:
     """The error of a name that nobody knows says the name."""
     with pytest.raises(UnsupportedError, match="no_such_codec"):
         lookup("no_such_codec")
+
+
+@pytest.mark.parametrize(("name", "meant"), [("zsdt", "zstd"), ("detla", "delta"), ("numcodecs.blsoc", "blosc")])
+def test_a_misspelt_codec_is_met_with_the_nearest(name: str, meant: str) -> None:
+    """The error of a misspelt name has the name that was meant, as callers write it."""
+    for zarr_format in (2, 3):
+        with pytest.raises(UnsupportedError, match=f"the nearest name is '{meant}'; available_codecs"):
+            xz.create_array({}, data=[1, 2], filters=name, zarr_format=zarr_format)
 
 
 @pytest.mark.parametrize(("name", "package"), [("zfp", "zarrs"), ("imagecodecs_nothing", "imagecodecs")])

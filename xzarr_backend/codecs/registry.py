@@ -78,10 +78,15 @@ def unknown_codec(name: str) -> UnsupportedError:
     package = next((package for start, package in FOREIGN.items() if name.removeprefix(PREFIX).startswith(start)), None)
     if not hint and package is not None:
         hint = f"the package {package!r} may have it; call its numcodecs.register_codecs() first"
-    return UnsupportedError(
-        f"codec {name!r} is not known here",
-        hint=hint or "available_codecs() lists the known ones; register_codec adds another",
-    )
+    return UnsupportedError(f"codec {name!r} is not known here", hint=hint or _nearest(name))
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches  # late: a new process that knows its codecs does without it
+
+    near = get_close_matches(name.removeprefix(PREFIX), {known.removeprefix(PREFIX) for known in CODECS}, 1)
+    others = "available_codecs() lists the known ones; register_codec adds another"
+    return f"the nearest name is {near[0]!r}; {others}" if near else others
 
 
 def _from_entry_points(name: str) -> ResolvedRow | None:

@@ -172,6 +172,17 @@ def test_http_errors(tmp_path: Path) -> None:
             store.get_many([Request("once"), Request("broken")])
 
 
+def test_the_whole_object_for_a_range_by_https(tmp_path: Path) -> None:
+    """fsspec called its class by the one scheme that was used first; ranges are looked at with either."""
+    pytest.importorskip("aiohttp")
+    (tmp_path / "k").write_bytes(b"0123456789")
+    fs = pytest.importorskip("fsspec").filesystem("https", skip_instance_cache=True)
+    fs.protocol = "https"
+    with serve(tmp_path, ranges=False) as url:
+        store = FsspecStore(fs, url)
+        assert [store.get("k", ByteRange(start)) for start in (4, -3)] == [b"456789", b"789"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "sent", "fits"),
     [

@@ -21,6 +21,11 @@ def is_async(fs: Any) -> bool:
     return bool(fs.async_impl) and ("dir" not in protocols(fs) or is_async(fs.fs))
 
 
+def speaks_http(fs: Any) -> bool:
+    """Return whether it speaks HTTP: before fsspec 2025.10 its class is called by the scheme that is used first."""
+    return not {"http", "https"}.isdisjoint(protocols(fs))
+
+
 def is_memory(fs: Any) -> bool:
     if "memory" in protocols(fs):
         return True

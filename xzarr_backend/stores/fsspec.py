@@ -30,6 +30,7 @@ from .filesystems import (
     protocols,
     raise_hidden,
     renewed,
+    speaks_http,
     token_of,
 )
 from .memory import reopen_copy
@@ -273,7 +274,7 @@ class FsspecStore(Store):
         try:
             if wanted is None:
                 return await fs._cat_file(path, **self._in_one_request)
-            if "http" in protocols(fs):
+            if speaks_http(fs):
                 return await http_range(fs, path, wanted)
             if wanted.length == 0:
                 self._forget(path)

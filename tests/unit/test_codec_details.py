@@ -805,3 +805,11 @@ def test_codecs_that_change_elements_do_so_for_every_piece() -> None:
     parts[:3] = values[:3]
     parts[3:, ::-1] = values[3:, ::-1]
     np.testing.assert_array_equal(parts[...], whole)
+
+
+def test_pcodec_of_each_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before version 1 its submodules can be imported, but are no attributes of the package."""
+    package = pytest.importorskip("pcodec")
+    monkeypatch.delattr(package, "standalone", raising=False)
+    codec = lookup("pcodec").factory({}, ChunkSpec((3,), as_dtype("f4"), 0))
+    assert codec.decode(codec.encode(np.arange(3, dtype="f4"))).tolist() == [0, 1, 2]

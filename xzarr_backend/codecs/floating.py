@@ -24,7 +24,7 @@ ZFP_TYPES = frozenset({"f4", "f8", "i4", "i8"})
 def pcodec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
     """Build ``pcodec``; ``level`` 0 to 12 and the other options of numcodecs."""
     spec, native = _numeric("pcodec", spec, PCODEC_TYPES)
-    standalone = required("pcodec", "pcodec", "pcodec").standalone
+    standalone = required("pcodec", "pcodec", "pcodec.standalone")  # no attribute of the package before pcodec 1
     codec = numcodecs_object("pcodec", "numcodecs.pcodec", "PCodec", configuration)
     shape, count = spec.shape, number_of_elements(spec)
 

@@ -6,7 +6,7 @@ created with all its parents, and never over something that is there.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import xarray as xr
@@ -14,6 +14,7 @@ from xarray import conventions
 
 from .array import Array
 from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError
+from .formats.documents import parse_json
 from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
@@ -144,6 +145,28 @@ def refuse_existing(store: Store, path: str) -> None:
             where=place_of(store, path),
             hint='use mode="w" to replace it, or mode="a" to add to it',
         )
+
+
+def refuse_other_kinds(store: Store, groups: Sequence[str], arrays: Sequence[str]) -> None:
+    """Raise `NodeExistsError` where an array is stored at a path of ``groups``, or a group at one of ``arrays``.
+
+    The document of a node would take the place of the other one's, whose members or chunks nobody would find any more.
+    """
+    paths = [*groups, *arrays]
+    found = iter(store.get_many([Request(f"{path}/{name}" if path else name) for path in paths for name in NODES]))
+    for path, kind in zip(paths, ["group"] * len(groups) + ["array"] * len(arrays), strict=True):
+        v3, array, group = (next(found) for _ in NODES)
+        stored = {"array": array is not None, "group": group is not None}
+        if v3 is not None:
+            is_group = parse_json(v3, f"{path}/zarr.json").get("node_type") == "group"
+            stored["group" if is_group else "array"] = True
+        other = "group" if kind == "array" else "array"
+        if stored[other]:
+            raise NodeExistsError(
+                f"the {other} that is stored here would be replaced by the {kind} {path.rpartition('/')[2]!r}",
+                where=place_of(store, path),
+                hint=f"rename the {'variable' if kind == 'array' else 'group'}, or delete what is stored first",
+            )
 
 
 # --- creating -------------------------------------------------------------------------------------------------------

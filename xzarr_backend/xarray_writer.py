@@ -33,7 +33,16 @@ from .xarray_calls import Node, dataset_call, dataset_of, tree_call
 from .xarray_growth import Growth, consolidate_root
 from .xarray_planning import Call, GroupPlan, check_apart, join, plan_group
 from .xarray_sources import without_sources
-from .xarray_target import Target, create_parents, find_target, group_documents, new_target, store_documents, target_of
+from .xarray_target import (
+    Target,
+    create_parents,
+    find_target,
+    group_documents,
+    new_target,
+    refuse_other_kinds,
+    store_documents,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -109,10 +118,18 @@ def _plan(opened: Store, nodes: list[Node], call: Call) -> list[GroupPlan]:
     root = _root_target(opened, call)
     plans = [plan_group(_target_of(root, below, call), below, ds, encoding, call) for below, ds, encoding in nodes]
     check_apart(plans)
+    if call.mode != "w":
+        _refuse_other_kinds(opened, plans, call.path)
     writes = [write for plan in plans for write in plan.writes(opened, call.path)]
     if not call.align_chunks:
         plan_all(writes, safe_chunks=call.safe_chunks, partial_edges=call.mode != "r+")
     return plans
+
+
+def _refuse_other_kinds(opened: Store, plans: list[GroupPlan], path: str) -> None:
+    groups = [join(path, plan.below) for plan in plans if plan.target.group is None]
+    arrays = [join(path, plan.below, new.name) for plan in plans for new in plan.new]
+    refuse_other_kinds(opened, groups, arrays)
 
 
 def _root_target(opened: Store, call: Call) -> Target:

@@ -653,3 +653,40 @@ def test_a_group_beside_stores_is_a_group_of_its_own(tmp_path: Path) -> None:
     xz.to_zarr(series(), tmp_path / "one")
     xz.to_zarr(series(), tmp_path, mode="a")
     xr.testing.assert_identical(xr.open_dataset(tmp_path, engine="zarr"), series())
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_node_of_another_kind_is_not_replaced(tmp_path: Path, zarr_format: int) -> None:
+    """A variable with the name of a group took its document, and the members of the group were lost with it."""
+    place = tmp_path / "s"
+    tree = xr.DataTree.from_dict({"/": series(), "/g": series(), "/g/inner": series()})
+    xz.to_zarr(tree, place, zarr_format=zarr_format)
+    before = {name: (place / name).read_bytes() for name in files(place)}
+    with pytest.raises(NodeExistsError, match="group that is stored here would be replaced by the array 'g'"):
+        xz.to_zarr(series().rename(a="g"), place, mode="a")
+    with pytest.raises(NodeExistsError, match="array 'inner'"):
+        xz.to_zarr(series().rename(a="inner"), place, group="g", mode="a", consolidated=False)
+    for path in ("a", "g/a"):
+        with pytest.raises((MetadataError, NodeExistsError), match="array"):
+            xz.to_zarr(xr.DataTree.from_dict({"/": xr.Dataset(), path: series(), "/new": series()}), place, mode="a")
+        for create in (xz.create_group, lambda store, path: xz.create_array(store, path, shape=3, dtype="i4")):
+            with pytest.raises(NodeExistsError):
+                create(place, path)
+            with pytest.raises(NodeExistsError):
+                create(place, f"{path}/below")
+    for path in ("g", "g/inner"):
+        with pytest.raises(NodeExistsError):
+            xz.create_array(place, path, shape=3, dtype="i4")
+        with pytest.raises(NodeExistsError):
+            xz.to_zarr(da.zeros(3), place, component=path)
+    assert {name: (place / name).read_bytes() for name in files(place)} == before
+
+
+def test_a_dataset_beside_stores_replaces_none(tmp_path: Path) -> None:
+    """A folder of stores is no group, so that its stores were no members to be looked at."""
+    xz.to_zarr(series(), tmp_path / "a")
+    before = files(tmp_path)
+    for mode in ("a", "w-"):
+        with pytest.raises(NodeExistsError, match="would be replaced by the array 'a'"):
+            xz.to_zarr(series(), tmp_path, mode=mode)
+    assert files(tmp_path) == before

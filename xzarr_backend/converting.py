@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .array import Array
@@ -21,7 +21,7 @@ from .convert_running import LateJournal, Progress, Runner, Work, check_shared, 
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .executor import thread_budget
 from .group import Group
-from .journal import Journal
+from .journal import Journal, has_journal
 from .opening import open as open_node
 from .placing import array_documents, group_documents
 from .profiles import Profile, choose_format, extra_documents, find_profile
@@ -193,15 +193,17 @@ def run(
 ) -> Report:
     """Do ``work`` under a journal and complete ``report``; whatever ends it early leaves a state to be resumed.
 
-    ``prepare`` makes place at the target, when nothing else can be wrong.
+    ``prepare`` makes place at the target, when nothing else can be wrong. An archive that is replaced has no room for
+    both: it stays as it is until the work is done.
     """
     began = time.monotonic()
     client, ours = (None, False) if scheduler is None else connect(scheduler)
     try:
-        prepare()
         late = isinstance(target, ZipStore)
+        replaces = late and not has_journal(target, "") and any(target.walk(""))
+        prepare()
         journal = LateJournal(target, token, resume) if late else Journal.open(target, "", token, resume)
-        with _resumable(target, journal):
+        with _discarding(target) if replaces else _resumable(target, journal):
             work(Runner(journal, report, progress, client))
             clear_scratch(target)
             journal.finish()
@@ -254,6 +256,24 @@ def _resumable(target: Store, journal: Journal | LateJournal) -> Iterator[None]:
             way = "the target is unfinished: resume=True goes on, overwrite=True begins anew"
             error.hint = f"{error.hint}; {way}" if error.hint else way
         raise
+
+
+@contextmanager
+def _discarding(target: Store) -> Iterator[None]:
+    """Leave what ``target`` held where anything ends the work, and say so in errors."""
+    try:
+        yield
+    except BaseException as error:
+        target.discard()
+        with suppress(OSError):  # the error that led here is the one to report
+            clear_scratch(target)
+        _hint(error, "what was to be replaced is as it was: the same call begins anew")
+        raise
+
+
+def _hint(error: BaseException, way: str) -> None:
+    if isinstance(error, XzarrError):
+        error.hint = f"{error.hint}; {way}" if error.hint else way
 
 
 def _convert_array(runner: Runner, plan: ArrayPlan, verify: bool) -> None:

@@ -350,6 +350,13 @@ class Stop:
             raise self.error
 
 
+class Lost(xz.ChunkError):
+    """An error of ours that `Stop` raises."""
+
+    def __init__(self) -> None:
+        super().__init__("lost")
+
+
 def objects_of(place: Path) -> dict[str, bytes]:
     """All that a store holds."""
     store = open_store(place)
@@ -386,6 +393,27 @@ def test_an_unfinished_target_can_be_replaced(tmp_path: Path) -> None:
     assert not has_journal(open_store(tmp_path / "b.zarr"), "")
     with pytest.raises(xz.NodeExistsError, match="not what was to be resumed"):
         convert(tmp_path / "a.zarr", tmp_path / "b.zarr", resume=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Lost])
+@pytest.mark.parametrize("wishes", [{}, {"chunks": (100, 1), "memory": "40 kB"}], ids=["raw", "two passes"])
+def test_an_archive_stays_until_the_one_that_replaces_it_is_complete(
+    tmp_path: Path, wishes: dict[str, Any], error: type[BaseException]
+) -> None:
+    """The unfinished archive took the place of the old one; an unfinished one is replaced, and resumed, as a folder."""
+    old = np.arange(12.0).reshape(4, 3)
+    xz.create_array(tmp_path / "b.zip", data=old, chunks=(2, 3)).close()
+    xz.create_array(tmp_path / "a", data=np.arange(10_000.0).reshape(100, 100), chunks=(1, 100))
+    before = (tmp_path / "b.zip").read_bytes()
+    again = {"overwrite": True, **wishes}
+    for way in (convert,) if wishes else (convert, copy):
+        with pytest.raises(error) as raised:
+            way(tmp_path / "a", tmp_path / "b.zip", progress=Stop(2, error), **again)
+        assert error is KeyboardInterrupt or "the same call begins anew" in str(raised.value)
+        assert (tmp_path / "b.zip").read_bytes() == before
+        assert sorted(os.listdir(tmp_path)) == ["a", "b.zip"]
+    convert(tmp_path / "a", tmp_path / "b.zip", **again)
+    assert np.array_equal(xz.open_array(tmp_path / "a"), xz.open_array(tmp_path / "b.zip"))
 
 
 @pytest.mark.parametrize("wishes", [{}, {"chunks": (100, 1), "memory": "40 kB"}], ids=["raw", "two passes"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from .block_sources import settled
-from .errors import ArgumentError, MetadataError, NodeNotFoundError
+from .errors import ArgumentError, MetadataError, NodeExistsError, NodeNotFoundError
 from .formats.documents import format_json
 from .group import Group
 from .journal import Journal, has_journal, remove_journal
@@ -136,7 +136,16 @@ def _root_target(opened: Store, call: Call) -> Target:
     if call.mode == "w" or (call.resume and call.mode == "w-" and has_journal(opened, call.path)):
         return _by_profile(new_target(opened, call.path, call.zarr_format), call)
     empty = bool(call.write_empty_chunks)
-    found = find_target(opened, call.path, call.mode, call.consolidated, call.zarr_format, empty)
+    try:
+        found = find_target(opened, call.path, call.mode, call.consolidated, call.zarr_format, empty)
+    except NodeExistsError as error:
+        if not call.resume:
+            raise
+        raise NodeExistsError(
+            "a node is stored here already, and no unfinished write that could be resumed",
+            where=error.where,
+            hint='if it was this call that made it, nothing is left to do; mode="w" replaces it',
+        ) from None
     return _by_profile(found, call)
 
 

@@ -500,6 +500,19 @@ def test_resuming_another_write_is_refused(tmp_path: Path) -> None:
         xz.to_zarr(xr.Dataset({"a": ("t", da.ones(8, chunks=2))}), tmp_path / "a.zarr", resume=True)
 
 
+def test_a_finished_write_is_not_resumed(tmp_path: Path) -> None:
+    """The error told to use other modes, though the write that was to be resumed was complete."""
+    source = series().chunk(t=2)
+    xz.to_zarr(source, tmp_path / "a.zarr", resume=True)
+    before = files(tmp_path)
+    with pytest.raises(NodeExistsError, match=r"no unfinished write(.|\n)*nothing is left to do"):
+        xz.to_zarr(source * 2, tmp_path / "a.zarr", resume=True)
+    assert files(tmp_path) == before
+    xr.testing.assert_identical(opened(tmp_path / "a.zarr"), series())
+    xz.to_zarr(source, tmp_path / "a.zarr", mode="w", resume=True)
+    xr.testing.assert_identical(opened(tmp_path / "a.zarr"), series())
+
+
 # --- groups, trees, accessors ---------------------------------------------------------------------------------------
 
 

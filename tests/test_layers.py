@@ -79,7 +79,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "compiled": "options nodes",
         "array": "options compiled stored display explain attributes changing indexer",
         "profiles": "",
-        "profile_creation": "options profiles stored_documents",
+        "profile_creation": "options nodes placing profiles stored_documents",
         "creation": "options array nodes placing profile_creation profiles transactions",
         "group": "options array nodes display attributes changing consolidating creation placing",
         "group_creation": "options group array nodes creation placing profile_creation profiles",

@@ -20,8 +20,8 @@ from .errors import MetadataError, XzarrError
 from .layout import compile_layout
 from .nodes import clean_path
 from .options import Options
-from .placing import array_documents, format_above, make_parents, place_node
-from .profile_creation import express_array, place_extra
+from .placing import array_documents, make_parents, place_node
+from .profile_creation import express_array, format_below, place_extra
 from .profiles import Profile, apply_profile, find_profile, needs_every_chunk, refuse_broken
 from .spec import JSON
 from .spec_building import build_spec
@@ -30,7 +30,7 @@ from .stores.base import Store, discarding
 
 
 class _Format(int):
-    """A format that nobody asked for, so that a profile may choose another one."""
+    """A format that nobody asked for, so that the groups above or a profile may have another one."""
 
 
 UNASKED = _Format(3)
@@ -68,7 +68,7 @@ def create_array(
     ``compressors``: "auto" (zstd), None, one codec or several: names, dicts, numcodecs or zarr-python objects.
     ``fill_value`` None: the data type's zero in v3, null in v2. ``durable``: every write through the returned array
     returns when it is on the disk. ``zarr_format``: by default that of the groups above, else 3. ``profile``: the
-    readers to write for ("exzarr", "portable", "zarr-python-2"): the format is v2 unless one is given, what was left
+    readers to write for ("exzarr", "portable", "zarr-python-2"): without groups above the format is v2, what was left
     open is chosen for them, data types that they lack become numbers with an attribute ``dtype_semantic``, and what
     they would read wrongly is refused. Groups above ``path`` that are missing are created.
     Raises `NodeExistsError` where something is stored and ``overwrite`` is not set, `MetadataError` or
@@ -91,7 +91,7 @@ def create_array(
         "dimension_names": dimension_names,
         "attributes": _attributes(attributes),
         "chunk_key_encoding": chunk_key_encoding,
-        "zarr_format": (zarr_format is UNASKED and not profile and format_above(opened, path)) or zarr_format,
+        "zarr_format": zarr_format,
     }
     with discarding(opened, store):
         return _created(opened, path, keywords, values, profile, write_empty_chunks, overwrite)
@@ -113,6 +113,8 @@ def _created(
 ) -> Array:
     """Store the array that the ``keywords`` of `build_spec` mean, with its values, and return it."""
     chosen = None if profile is None else find_profile(profile)
+    if keywords["zarr_format"] is UNASKED:
+        keywords["zarr_format"] = format_below(store, path, chosen) or UNASKED
     if chosen is not None:
         keywords, values = _by_profile(chosen, path, keywords, values)
     spec = build_spec(**keywords)
@@ -178,7 +180,6 @@ def _by_profile(profile: Profile, path: str, keywords: dict[str, Any], values: A
         "dtype": found.dtype,
         "fill_value": found.dtype.zero if found.fill is None and not for_xarray else found.fill,
         "attributes": found.attributes,
-        "zarr_format": None if keywords["zarr_format"] is UNASKED else keywords["zarr_format"],
     }
     if found.rank_changed:
         keywords |= {"chunks": "auto", "dimension_names": None}

@@ -26,7 +26,8 @@ from .parallel_writing import (
     rechunked,
     store_writes,
 )
-from .placing import format_above
+from .profile_creation import format_below
+from .profiles import find_profile
 from .stores import MemoryStore, open_store
 from .stores.base import Store, discarding
 from .stores.zip import ZipStore
@@ -204,9 +205,10 @@ class Request(NamedTuple):
                 keywords[meant] = keywords.pop(given)
         keywords.setdefault("dtype", _dtype(data))
         keywords.setdefault("shape", data.shape)
-        above = None if keywords.get("profile") else format_above(self.store, self.path)
-        if above is not None:  # what is built beside an old array has no groups above it
-            keywords.setdefault("zarr_format", above)
+        if "zarr_format" not in keywords:  # what is built beside an old array has no groups above it
+            profile = None if keywords.get("profile") is None else find_profile(keywords["profile"])
+            below = format_below(self.store, self.path, profile)
+            keywords |= {} if below is None else {"zarr_format": below}
         keywords["chunks"] = _chunks(data, keywords.get("chunks"), keywords.get("shards"))
         if dry:
             planned = create_array(MemoryStore(), self.path, **keywords)

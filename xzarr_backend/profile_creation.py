@@ -1,7 +1,7 @@
 """What `create_array` and `create_group` do for a profile: data types by their conventions, documents that others need.
 
-Imports profiles, semantic_parts, stored_documents and the rows below. Invariant: what one array cannot hold is refused
-with the way that can; nothing is stored here but the documents of groups that are there already.
+Imports nodes, placing, profiles, semantic_parts, stored_documents and the rows below. Invariant: what one array cannot
+hold is refused with the way that can; nothing is stored here but the documents of groups that are there already.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import numpy as np
 
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError
+from .nodes import place_of
+from .placing import format_above
 from .profiles import Profile, extra_documents
 from .spec import JSON
 from .stored_documents import store_new_document
@@ -78,6 +80,24 @@ def _part(profile: Profile, name: str, dtype: DataType, values: Any) -> Part | N
             hint="write it with xz.to_zarr, as a variable of an xarray.Dataset; or create these arrays one by one",
         )
     return None if parts is None else parts[0]
+
+
+def format_below(store: Store, path: str, profile: Profile | None) -> int | None:
+    """Return the format of a new node at ``path`` when none is asked for: that of the groups above, or of ``profile``.
+
+    Raises `UnsupportedError` where the readers of ``profile`` do not know the one of the groups above: in a node of
+    another format few readers would find anything.
+    """
+    above = format_above(store, path)
+    if profile is None or above in profile.formats:
+        return above
+    if above is not None:
+        raise UnsupportedError(
+            f"the groups above are of Zarr v{above}, which {profile.readers} would not read",
+            where=place_of(store, path),
+            hint="use another store, or write without a profile",
+        )
+    return profile.formats[0]
 
 
 def place_extra(store: Store, profile: Profile | None, path: str, zarr_format: int, *, itself: bool) -> None:

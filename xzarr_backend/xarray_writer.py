@@ -21,7 +21,7 @@ from .group import Group
 from .journal import Journal, has_journal, remove_journal
 from .parallel_writing import ArrayWrite, plan_all, store_writes
 from .placing import array_documents
-from .profile_creation import place_extra
+from .profile_creation import format_below, place_extra
 from .profiles import Profile, choose_format, extra_documents
 from .stores import open_store
 from .stores.base import Store, discarding
@@ -153,7 +153,10 @@ def _by_profile(target: Target, call: Call) -> Target:
     """Return ``target`` in the format that the profile of the call writes, or what is there in one that it knows."""
     if call.profile is None:
         return target
-    asked = call.zarr_format if target.group is None else target.zarr_format
+    if target.group is not None:
+        asked: int | None = target.zarr_format
+    else:
+        asked = call.zarr_format or format_below(target.store, target.path, call.profile)
     return target._replace(zarr_format=choose_format(call.profile, asked))
 
 

@@ -548,3 +548,30 @@ def test_the_command_lists_violations(tmp_path: Path) -> None:
     assert [violation["rule"] for violation in json.loads(ran.output)["violations"]] == ["compressor"]
     ran = CliRunner().invoke(main, ["check", str(tmp_path / "bad"), "-p", "elixir"])
     assert ran.exit_code == 2 and "there are 'exzarr'" in ran.output
+
+
+@pytest.mark.parametrize("profile", ["exzarr", "portable", "zarr-python-2"])
+def test_a_profile_follows_the_groups_above(tmp_path: Path, profile: str) -> None:
+    """Nodes of v2 below a root of v3 were found by few readers."""
+    dataset = xr.Dataset({"v": ("x", [1, 2])})
+    ways = [
+        lambda store, path: xz.create_array(store, path, data=np.arange(3), profile=profile),
+        lambda store, path: xz.create_group(store, path, profile=profile),
+        lambda store, path: xz.to_zarr(dataset, store, group=path, profile=profile),
+        lambda store, path: xz.to_zarr(dataset, store, group=path, profile=profile, mode="w"),
+        lambda store, path: xz.to_zarr(np.arange(3), store, component=path, profile=profile),
+    ]
+    for at, way in enumerate(ways):
+        for zarr_format in (2, 3):
+            root = tmp_path / f"{at}-v{zarr_format}"
+            xz.create_group(root, zarr_format=zarr_format)
+            if zarr_format in PROFILES[profile].formats:
+                way(root, "below")
+                assert xz.open(root)["below"].zarr_format == zarr_format
+                assert xz.check_profile(root, profile) == []
+            else:
+                with pytest.raises(xz.UnsupportedError, match="the groups above are of Zarr v3"):
+                    way(root, "below")
+                assert [path.name for path in root.iterdir()] == ["zarr.json"]
+        way(tmp_path / f"{at}-new", "below")
+        assert xz.open(tmp_path / f"{at}-new")["below"].zarr_format == 2

@@ -27,7 +27,7 @@ from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
 from .layout import compile_layout
 from .nodes import place_of
-from .pending import load_record, turn_of
+from .pending import forget_cut, load_record, note_cut, noted_cut, patched, turn_of
 from .selection import parse_basic
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored import StoredChunk, stored_chunks
@@ -114,8 +114,7 @@ def with_attributes(spec: ArraySpec | GroupSpec, stored: Mapping[str, JSON], rea
 def resize(array: Array, shape: int | Sequence[int]) -> None:
     """Give ``array`` another shape.
 
-    New elements are the fill value. Of what is cut off nothing stays stored: after growing again it reads as the fill
-    value. Consolidated metadata of the groups above are updated too.
+    New elements are the fill value, also where others were cut off. Consolidated metadata above are updated too.
     """
     check_writable(array)
     shape = _checked_shape(array, shape)
@@ -123,14 +122,28 @@ def resize(array: Array, shape: int | Sequence[int]) -> None:
         old = _stored_spec(array)  # another writer may have grown it
         new = resized_spec(old, shape)
         compile_layout(new, array.path, array.options.allow_codecs)
+        before, at_once = array.described(old), array.store.transactional
         shrinks = any(n < m for n, m in zip(shape, old.shape, strict=True))
-        before = array.described(old) if shrinks else None
-        if before is not None and array.store.transactional:
+        if at_once and shrinks:
             _check_group(array)
             clear_beyond(before, shape)
+        elif not at_once:
+            _clear_noted(before)
+            if shrinks:
+                note_cut(array.store, array.path, _shape_members(old))
         store_shape(array, new, check=lambda stored: _check_group(array))
-        if before is not None and not array.store.transactional:
+        if shrinks and not at_once:
             clear_beyond(before, shape)
+            forget_cut(array.store, array.path)
+
+
+def _clear_noted(array: Array) -> None:
+    """Remove what an interrupted `resize` has cut off and not cleared: it would be seen when the array grows."""
+    fields = noted_cut(array.store, array.path)
+    if fields is not None:
+        _check_group(array)
+        clear_beyond(array.described(_parsed(array, patched(array.spec.document, fields))), array.shape)
+        forget_cut(array.store, array.path)
 
 
 def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
@@ -208,8 +221,10 @@ def _stored_document(array: Array) -> Mapping[str, JSON]:
 
 def _stored_spec(array: Array) -> ArraySpec:
     document = _stored_document(array)
-    if document == array.spec.document:
-        return array.spec
+    return array.spec if document == array.spec.document else _parsed(array, document)
+
+
+def _parsed(array: Array, document: Mapping[str, JSON]) -> ArraySpec:
     if array.zarr_format == 3:
         return parse_array_v3(document, array.options.reading)
     return parse_array_v2(document, array.spec.attributes, array.options.reading)

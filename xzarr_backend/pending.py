@@ -1,7 +1,8 @@
-"""What a writer notes in a group while several arrays grow together, and what readers make of it.
+"""What writers note: in a group while several arrays grow together, in an array while what was cut off is cleared.
 
 Imports stores, formats and the rows below. Invariant: as long as a note lies in a group, every reader that lists the
-group sees all of its arrays before the append or all of them after it, whatever their own documents say.
+group sees all of its arrays before the append or all of them after it, whatever their own documents say. What a note in
+an array tells of is cleared before the array has another shape.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .formats.documents import parse_json
 from .spec import JSON
 from .stores.base import Store
 from .stores.files import ThreadLock, thread_lock
+from .stores.local import LocalStore
 
 FOLDER = ".xzarr/"  # below a group: what belongs to writing, never a node
 WRITING = "writing"  # the objects are being stored: the sizes before the append hold
@@ -27,6 +29,30 @@ Record = dict[str, Any]  # "id", "owner", "state", "arrays": {name: {"old": Fiel
 def record_key(path: str) -> str:
     """Return the key of the note of the group at ``path``."""
     return f"{path}/{FOLDER}append.json" if path else f"{FOLDER}append.json"
+
+
+def cut_key(path: str) -> str:
+    """Return the key of the note that the array at ``path`` has while what a smaller shape cuts off is cleared."""
+    return f"{path}/{FOLDER}cut.json" if path else f"{FOLDER}cut.json"
+
+
+def note_cut(store: Store, path: str, fields: Fields) -> None:
+    """Note that the array at ``path``, of ``fields`` before, is about to be smaller."""
+    store.set(cut_key(path), json.dumps(fields).encode())
+
+
+def noted_cut(store: Store, path: str) -> Fields | None:
+    """Return what the document of the array said before a shape was cut whose rest may be stored still, or None."""
+    key = cut_key(path)
+    raw = store.get(key)
+    return None if raw is None else parse_json(raw, key)
+
+
+def forget_cut(store: Store, path: str) -> None:
+    """Remove the note: nothing is stored of what was cut off."""
+    store.delete(cut_key(path))
+    if isinstance(store, LocalStore):
+        store.remove_empty(cut_key(path).removesuffix("cut.json"))
 
 
 def turn_of(store: Store, path: str) -> ThreadLock:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .attribute_values import attributes_of, encode_attributes, without_bare_numbers
-from .errors import MetadataError, UnsupportedError, XzarrError, not_too_deep
+from .errors import MetadataError, NodeNotFoundError, UnsupportedError, not_too_deep
+from .fetching import get_document, get_documents
 from .formats.documents import parse_json
 from .nodes import GROUP, Found, find_node, load_children, place_of
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored_documents import store_document, store_new_document
-from .stores.base import Request, Store
+from .stores.base import Store
 from .stores.files import own_lock
 
 INLINE = "consolidated_metadata"
@@ -144,7 +145,7 @@ def change_document(store: Store, key: str, default: Mapping[str, JSON], change:
 
 def change_locked(store: Store, key: str, default: Mapping[str, JSON], change: Any) -> dict[str, JSON]:
     """Do the same for a caller who holds the document's lock."""
-    raw = store.get(key)
+    raw = get_document(store, key)
     old = dict(default) if raw is None else parse_json(raw, key.rpartition("/")[2])
     new: dict[str, JSON] = change(old)
     if raw is None or new != old:
@@ -161,7 +162,7 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
     names = [(top, name) for top in tops for name in ("zarr.json", ".zmetadata")]
     names.remove((path, "zarr.json"))  # which says nothing of itself as a member
     keys = [f"{top}/{name}" if top else name for top, name in names]
-    for key, raw in zip(keys, store.get_many([Request(key) for key in keys]), strict=True):
+    for key, raw in zip(keys, get_documents(store, keys), strict=True):
         if raw is None:
             continue
         top = key.rpartition("/")[0]
@@ -179,7 +180,7 @@ def _stored(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> Arra
         return None
     try:
         return find_node(store, path, consolidated=False).spec
-    except XzarrError:  # only the consolidated metadata know it
+    except (NodeNotFoundError, MetadataError, UnsupportedError):  # only the consolidated metadata know it
         return spec
 
 

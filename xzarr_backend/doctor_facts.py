@@ -98,7 +98,7 @@ class Facts:
     def _ask_parents(self) -> None:
         try:
             found = find_in_parents(self.store, self.path, self.reading)
-        except XzarrError:
+        except (MetadataError, UnsupportedError):
             return
         if found is not None and isinstance(found.spec, ArraySpec):
             self.known = found.spec

@@ -99,7 +99,7 @@ class RegionError(XzarrError, ValueError):
 
 
 class ChunkError(XzarrError, OSError):
-    """A chunk could not be fetched, decoded or verified; ``__cause__`` keeps the first failure."""
+    """A chunk, or metadata, could not be fetched, decoded or verified; ``__cause__`` keeps the first failure."""
 
 
 class ReadOnlyError(XzarrError, PermissionError):

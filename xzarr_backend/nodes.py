@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 from .compat import TOLERANT, Reading
 from .errors import MetadataError, NodeNotFoundError, UnsupportedError, XzarrError
+from .fetching import get_document, get_documents, list_names
 from .formats.consolidated import Members, NodeDocuments, below, child_names, parse_inline, parse_zmetadata
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import node_type, parse_array_v3, parse_group_v3
 from .pending import FOLDER, Fields, patched, pending_fields
 from .spec import JSON, ArraySpec, GroupSpec
-from .stores.base import Request, Store, check_key
+from .stores.base import Store, check_key
 
 ARRAY, GROUP = "array", "group"
 
@@ -125,13 +126,13 @@ def _find(
     prefix = f"{path}/" if path else ""
     use_members = consolidated is not False and store.supports_consolidated_metadata
     if zarr_format != 2:
-        raw = store.get(f"{prefix}zarr.json")
+        raw = get_document(store, f"{prefix}zarr.json")
         if raw is not None:
             return _found_v3(parse_json(raw, "zarr.json"), use_members, reading)
     if zarr_format == 3:
         raise _nothing(store, path, "no zarr.json")
     if kind != ARRAY and use_members:
-        raw = store.get(f"{prefix}.zmetadata")
+        raw = get_document(store, f"{prefix}.zmetadata")
         if raw is not None:
             return _found_consolidated(parse_zmetadata(parse_json(raw, ".zmetadata")), reading)
     if kind == GROUP:
@@ -149,7 +150,7 @@ def _find(
 
 
 def _load(store: Store, keys: Sequence[str]) -> list[dict[str, JSON] | None]:
-    found = store.get_many([Request(key) for key in keys])
+    found = get_documents(store, keys)
     return [
         None if raw is None else parse_json(raw, key.rpartition("/")[2]) for key, raw in zip(keys, found, strict=True)
     ]
@@ -175,7 +176,7 @@ def _find_group_v2(store: Store, path: str, reading: Reading, zarr_format: int |
     """Find a v2 group, or folders that hold nodes although nobody declared a group (older writers)."""
     prefix = f"{path}/" if path else ""
     try:
-        names = store.list_dir(prefix)
+        names = list_names(store, prefix)
     except UnsupportedError:
         zgroup, zattrs, zarray = _load(store, [f"{prefix}{name}" for name in (".zgroup", ".zattrs", ".zarray")])
         if zarray is not None:
@@ -204,12 +205,12 @@ def _holds_nodes(store: Store, prefix: str, names: Sequence[str], documents: Seq
     """
     folders = [name for name in names if name.endswith("/")][:1000]
     keys = [f"{prefix}{name}{document}" for name in folders for document in documents]
-    if any(raw is not None for raw in store.get_many([Request(key) for key in keys])):
+    if any(raw is not None for raw in get_documents(store, keys)):
         return True
     for name in folders[:100]:
-        inner = [f"{prefix}{name}{folder}" for folder in store.list_dir(f"{prefix}{name}") if folder.endswith("/")]
+        inner = [f"{prefix}{name}{folder}" for folder in list_names(store, f"{prefix}{name}") if folder.endswith("/")]
         keys = [f"{folder}{document}" for folder in inner[:100] for document in documents]
-        if any(raw is not None for raw in store.get_many([Request(key) for key in keys])):
+        if any(raw is not None for raw in get_documents(store, keys)):
             return True
     return False
 
@@ -294,7 +295,7 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
         members = found.members
         return [attempt(store, path, name, consolidated_child, members, name, reading) for name in child_names(members)]
     prefix = f"{path}/" if path else ""
-    names = found.listing if found.listing is not None else store.list_dir(prefix)
+    names = found.listing if found.listing is not None else list_names(store, prefix)
     pending = pending_fields(store, path) if FOLDER in names else {}
     folders = [name[:-1] for name in names if name.endswith("/") and name != FOLDER]
     folders = [name for name in folders if pending.get(name, ()) is not None]  # None: part of an unfinished append
@@ -330,7 +331,7 @@ def _load_documents(store: Store, paths: Sequence[str], zarr_format: int) -> lis
 
 
 def _fetch_documents(store: Store, paths: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
-    found = iter(store.get_many([Request(f"{path}/{name}") for path in paths for name in names]))
+    found = iter(get_documents(store, [f"{path}/{name}" for path in paths for name in names]))
     return [{name: next(found) for name in names} for _ in paths]
 
 
@@ -361,7 +362,7 @@ def _parse_child(
     )
     found = parse_node(documents, reading)
     if found is None:
-        names = store.list_dir(f"{path}/")
+        names = list_names(store, f"{path}/")
         if _holds_nodes(store, f"{path}/", names):
             return Found(GroupSpec(attributes={}, zarr_format=2, document={"zarr_format": 2}), None, names)
     return found

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import MetadataError
+from .fetching import get_document
 from .formats.documents import parse_json
 from .spec import JSON
 from .stores.base import Store
@@ -44,7 +45,7 @@ def note_cut(store: Store, path: str, fields: Fields) -> None:
 def noted_cut(store: Store, path: str) -> Fields | None:
     """Return what the document of the array said before a shape was cut whose rest may be stored still, or None."""
     key = cut_key(path)
-    raw = store.get(key)
+    raw = get_document(store, key)
     return None if raw is None else parse_json(raw, key)
 
 
@@ -66,7 +67,7 @@ def turn_of(store: Store, path: str) -> ThreadLock:
 def load_record(store: Store, path: str) -> Record | None:
     """Return the note of the group at ``path``, None without one; raise `MetadataError` for one that is damaged."""
     key = record_key(path)
-    raw = store.get(key)
+    raw = get_document(store, key)
     if raw is None:
         return None
     found = parse_json(raw, key)

@@ -12,13 +12,14 @@ from typing import Any
 
 from .attribute_values import encode_attributes
 from .errors import NodeExistsError, UnsupportedError
+from .fetching import get_documents
 from .formats.documents import parse_json
 from .formats.v2 import format_array_v2
 from .formats.v3 import format_array_v3
 from .nodes import place_of
 from .spec import JSON, ArraySpec
 from .stored_documents import store_document, store_new_document
-from .stores.base import Request, Store
+from .stores.base import Store
 from .stores.local import LocalStore
 
 # what a writer that was killed may leave of an array whose documents are gone
@@ -33,7 +34,7 @@ def make_room(store: Store, path: str, overwrite: bool) -> None:
     if overwrite:
         spare_strangers(store, path)
         store.delete_prefix(prefix)
-    elif any(raw is not None for raw in store.get_many([Request(f"{prefix}{name}") for name in DOCUMENTS])):
+    elif any(raw is not None for raw in get_documents(store, [f"{prefix}{name}" for name in DOCUMENTS])):
         raise _exists(store, path)
 
 
@@ -85,7 +86,7 @@ def format_above(store: Store, path: str) -> int | None:
     """
     parents = _parents(path)[::-1]
     keys = [f"{parent}/{name}" if parent else name for parent in parents for name in ("zarr.json", ".zgroup")]
-    raw = iter(store.get_many([Request(key) for key in keys]) if keys else [])
+    raw = iter(get_documents(store, keys) if keys else [])
     for v3, v2 in zip(raw, raw, strict=True):
         if v3 is not None or v2 is not None:
             return None if v3 is not None and v2 is not None else 3 if v2 is None else 2
@@ -97,7 +98,7 @@ def make_parents(store: Store, path: str, zarr_format: int) -> None:
     parents = _parents(path)
     names = ("zarr.json", ".zgroup", ".zarray")
     keys = [f"{parent}/{name}" if parent else name for parent in parents for name in names]
-    found = store.get_many([Request(key) for key in keys])
+    found = get_documents(store, keys)
     for at, parent in enumerate(parents):
         v3, group, array = found[3 * at : 3 * at + 3]
         if array is not None or (v3 is not None and parse_json(v3, "zarr.json").get("node_type") == "array"):

@@ -14,6 +14,7 @@ from xarray import conventions
 
 from .array import Array
 from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError
+from .fetching import get_documents
 from .formats.documents import parse_json
 from .group import Group
 from .nodes import GROUP, place_of
@@ -22,7 +23,7 @@ from .options import Options
 from .placing import format_above
 from .spec import JSON
 from .stored_documents import store_document, store_new_document
-from .stores.base import Request, Store
+from .stores.base import Store
 from .xarray_dimensions import PhonyDimensions
 from .xarray_store import GroupStore, Reading
 
@@ -139,7 +140,7 @@ def _open_group(store: Store, path: str, consolidated: bool | None) -> Group:
 def refuse_existing(store: Store, path: str) -> None:
     """Raise `NodeExistsError` where a node is stored at ``path``."""
     prefix = f"{path}/" if path else ""
-    if any(raw is not None for raw in store.get_many([Request(prefix + name) for name in NODES])):
+    if any(raw is not None for raw in get_documents(store, [prefix + name for name in NODES])):
         raise NodeExistsError(
             "a node is stored here already",
             where=place_of(store, path),
@@ -153,7 +154,7 @@ def refuse_other_kinds(store: Store, groups: Sequence[str], arrays: Sequence[str
     The document of a node would take the place of the other one's, whose members or chunks nobody would find any more.
     """
     paths = [*groups, *arrays]
-    found = iter(store.get_many([Request(f"{path}/{name}" if path else name) for path in paths for name in NODES]))
+    found = iter(get_documents(store, [f"{path}/{name}" if path else name for path in paths for name in NODES]))
     for path, kind in zip(paths, ["group"] * len(groups) + ["array"] * len(arrays), strict=True):
         v3, array, group = (next(found) for _ in NODES)
         stored = {"array": array is not None, "group": group is not None}
@@ -189,7 +190,7 @@ def create_parents(store: Store, path: str, zarr_format: int) -> None:
     for depth in range(len(parts) + bool(path)):
         parent = "/".join(parts[:depth])
         prefix = f"{parent}/" if parent else ""
-        found = store.get_many([Request(prefix + name) for name in NODES])
+        found = get_documents(store, [prefix + name for name in NODES])
         if found[1] is not None or (
             found[0] is not None and b'"array"' in bytes(found[0]) and _is_array(store, parent)
         ):

@@ -887,18 +887,54 @@ def test_failing_chunks(error: Exception, name: str) -> None:
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("part", ["zarr.json", ".zarray", ".zattrs", ".zmetadata"])
 def test_failing_metadata(error: Exception, part: str) -> None:
-    """A document that cannot be fetched is not one that is not there."""
+    """A document that cannot be fetched is not one that is not there; the error says which, and keeps its cause."""
     store = MemoryStore()
     xz.create_group(store, zarr_format=2)
     xz.create_array(store, "a", data=[1, 2], zarr_format=2, attributes={"x": 1})
     broken = failing(store, error, part)
-    with pytest.raises(type(error)) as caught:
-        dict(xz.open_group(broken).members())
-    assert not isinstance(caught.value, xz.NodeNotFoundError)
-    if part != ".zmetadata":
-        with pytest.raises(type(error)) as caught:
-            xz.open(broken, "a")
-        assert not isinstance(caught.value, xz.NodeNotFoundError)
+    ways = [
+        lambda: dict(xz.open_group(broken).members()),
+        lambda: xz.open_dataset(broken),
+        lambda: xz.open(broken, "a"),
+        lambda: xz.create_group(broken, "a/b"),
+        lambda: xz.to_zarr(xz.open_dataset(store, consolidated=False), broken, group="a", mode="a"),
+    ]
+    for way in ways[: 2 if part == ".zmetadata" else 3 if part == ".zattrs" else 5]:
+        with pytest.raises(xz.ChunkError, match="the metadata could not be fetched") as caught:
+            way()
+        assert caught.value.__cause__ is error
+        assert part in complete(caught.value)
+        assert isinstance(caught.value, PermissionError) == isinstance(error, PermissionError)
+
+
+def test_consolidated_metadata_say_nothing_that_could_not_be_fetched() -> None:
+    """Documents of a member that cannot be asked for are not those that this process remembers."""
+    store = MemoryStore()
+    group = xz.create_group(store)
+    xz.create_array(store, "a", data=[1, 2])
+    group.consolidate()
+    changes = 0
+
+    def fail(operation: str, key: str) -> Exception | None:
+        nonlocal changes
+        changes += (operation, key) == ("set", "a/zarr.json")
+        return TimeoutError("slow") if changes and (operation, key) == ("get", "a/zarr.json") else None
+
+    before = bytes(store.get("zarr.json") or b"")
+    with pytest.raises(xz.ChunkError, match="TimeoutError: slow"):
+        xz.open_array(FailingStore(store, fail), "a", mode="r+").attrs["x"] = 1
+    assert bytes(store.get("zarr.json") or b"") == before
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+def test_failing_listings(error: Exception) -> None:
+    """The same for the names in a group."""
+    store = MemoryStore()
+    xz.create_array(store, "a", data=[1, 2])
+    broken = failing(store, error, "", ("list_dir",))
+    with pytest.raises(xz.ChunkError, match="the metadata could not be fetched") as caught:
+        list(xz.open_group(broken))
+    assert caught.value.__cause__ is error
 
 
 def test_stores_that_cannot_be_listed() -> None:

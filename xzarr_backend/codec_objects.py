@@ -22,7 +22,9 @@ _OWN = "numcodecs."  # the prefix that ids of numcodecs carry in a v3 chain
 
 # names registered for v3; whatever else numcodecs has is written with the prefix
 _SAME_IN_V3 = frozenset({"gzip", "zstd", "blosc", "crc32c", "vlen-utf8", "vlen-bytes"})  # with and without the prefix
-_OTHERS_IN_V3 = "bytes transpose reshape sharding_indexed n5_default packbits cast_value scale_offset bitround"
+_OTHERS_IN_V3 = (
+    "bytes transpose reshape sharding_indexed n5_default packbits cast_value scale_offset bitround conditional zfp"
+)
 V3_CODECS = _SAME_IN_V3.union(_OTHERS_IN_V3.split())
 _OLD_NAMES = {"endian": "bytes", "vlen_utf8": "vlen-utf8", "vlen_bytes": "vlen-bytes", "bzip2": "bz2"}
 

@@ -66,6 +66,7 @@ SERIALIZERS = (
     "packbits",
     "n5_default",
     "pcodec",
+    "zfp",
     "zfpy",
     "vlen_utf8",
     "vlen_bytes",

@@ -13,7 +13,7 @@ from .array import Array
 from .codec_objects import named_of, spelled
 from .codecs.pipeline import split_chain
 from .errors import UnsupportedError
-from .formats.v2 import FILTERS, split_v2
+from .formats.v2 import FILTERS, V3_ONLY, split_v2
 from .profiles import Profile
 from .spec import ArraySpec, Named
 
@@ -185,7 +185,7 @@ def _placed_in_v2(codecs: Codecs) -> Codecs:
     filters = codecs.filters
     if codecs.serializer is not None and short_name(codecs.serializer) in _SERIALIZERS_OF_BOTH:
         filters = (*filters, codecs.serializer)
-    bad = [codec.name for codec in filters if codec.name in ("reshape", "cast_value", "scale_offset")]
+    bad = [codec.name for codec in (*filters, *codecs.compressors) if codec.name in V3_ONLY]
     if bad:
         raise UnsupportedError(
             f"Zarr v2 has no codec {bad[0]!r}", hint="leave it out with filters=None, or keep zarr_format=3"

@@ -57,7 +57,7 @@ NUMCODECS_IN_ORDER = (
 )
 _FILTERS_OF_V2 = "astype bitround categorize delta fixedscaleoffset json2 msgpack2 packbits quantize shuffle"
 _OTHERS_OF_V2 = "adler32 base64 crc32 crc32c fletcher32 jenkins_lookup3 lz4 lzma pcodec snappy zfpy"
-_EXTENSIONS = ("bitround", "packbits", "reshape", "cast_value", "scale_offset")
+_EXTENSIONS = ("bitround", "packbits", "reshape", "cast_value", "scale_offset", "conditional", "zfp")
 _NUMCODECS = (
     "adler32 astype base64 bitround bz2 categorize crc32 delta fixedscaleoffset fletcher32 jenkins_lookup3 lz4 lzma "
     "packbits pcodec quantize shuffle snappy zfpy zlib"
@@ -80,7 +80,7 @@ GAPS: tuple[Gap, ...] = (
         "zarr",
         "codecs of zarr-extensions that are not known",
         zarr_format=3,
-        codecs=("bitround", "packbits", "reshape"),
+        codecs=("bitround", "packbits", "reshape", "conditional", "zfp"),
     ),
     Gap("zarr", "new in 3.2", zarr_format=3, codecs=("scale_offset",), before=(3, 2)),
     Gap("zarr", "new in 3.2, with cast-value-rs", zarr_format=3, codecs=("cast_value",), without="cast_value_rs"),

@@ -241,6 +241,8 @@ CONFIGURATIONS: dict[str, Callable[[Any], dict[str, Any]]] = {  # by the NumPy d
     "lzma": lambda numpy: {"format": 1, "check": -1, "preset": None, "filters": None},
     "pcodec": lambda numpy: {"level": 3},
     "zfpy": lambda numpy: {"mode": 4, "tolerance": 1e-9},
+    "zfp": lambda numpy: {"mode": "reversible"},
+    "conditional": lambda numpy: {"codecs": [{"name": "zstd", "configuration": {"level": 1, "checksum": False}}]},
     "bytes": lambda numpy: {"endian": "big"},
 }
 
@@ -263,6 +265,7 @@ TAKES: dict[str, Callable[[Kind], bool]] = {  # codecs that take some data types
     "scale_offset": _is("iuf"),
     "pcodec": lambda kind: _is("iuf", 2, 4, 8)(kind) and kind.numpy.isnative,  # refused otherwise
     "zfpy": lambda kind: _is("f", 4, 8)(kind) and kind.numpy.isnative,
+    "zfp": _is("f", 4, 8),
     "packbits": lambda kind: kind.row == "bool",
     "vlen-utf8": lambda kind: kind.row in ("string", "object"),
     "vlen-bytes": lambda kind: kind.row == "bytes",

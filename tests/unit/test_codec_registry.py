@@ -68,7 +68,7 @@ def test_a_misspelt_codec_is_met_with_the_nearest(name: str, meant: str) -> None
             xz.create_array({}, data=[1, 2], filters=name, zarr_format=zarr_format)
 
 
-@pytest.mark.parametrize(("name", "package"), [("zfp", "zarrs"), ("imagecodecs_nothing", "imagecodecs")])
+@pytest.mark.parametrize(("name", "package"), [("imagecodecs_nothing", "imagecodecs")])
 def test_foreign_codecs_name_a_package(name: str, package: str) -> None:
     """For well-known codecs of others, the hint says where they are."""
     with pytest.raises(UnsupportedError) as caught:

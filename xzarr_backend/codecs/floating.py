@@ -1,4 +1,4 @@
-"""Compressors that see numbers instead of bytes: ``pcodec`` and ``zfpy``.
+"""Compressors that see numbers instead of bytes: ``pcodec``, ``zfpy`` and ``zfp``.
 
 Imports base, libraries, sizes and NumPy. Invariant: memory is allocated for the chunk's own shape; what the data state
 about their size is compared with it first. Source: numcodecs (``zfpy`` writes a header, zarr-extensions' ``zfp`` none).
@@ -6,12 +6,13 @@ about their size is compared with it first. Source: numcodecs (``zfpy`` writes a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ..errors import ChunkError, MetadataError
+from ..errors import ChunkError, MetadataError, UnsupportedError
 from ..spec import JSON
 from .base import Buffer, BytesSpec, ChunkSpec, Codec, wrong_configuration
 from .libraries import numcodecs_object, required
@@ -19,6 +20,8 @@ from .sizes import as_bytes_array, chunk_spec, number_of_elements
 
 PCODEC_TYPES = frozenset({"f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"})
 ZFP_TYPES = frozenset({"f4", "f8", "i4", "i8"})
+ZFP_MODES = {"reversible": None, "fixed_accuracy": "tolerance", "fixed_rate": "rate", "fixed_precision": "precision"}
+ZFP_BLOCK = 64  # bytes: more than the library stores of a block beside its elements
 
 
 def pcodec(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
@@ -63,6 +66,52 @@ def zfpy(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
         return decoded
 
     return Codec(lambda array: codec.encode(np.ascontiguousarray(array, native)), decode, BytesSpec(None, 1))
+
+
+def zfp(configuration: Mapping[str, JSON], spec: ChunkSpec) -> Codec:
+    """Build ``zfp``: the stream alone; ``mode`` with the one parameter that it has.
+
+    Its mode "expert" is out of reach of the Python library.
+    """
+    spec, native = _numeric("zfp", spec, ZFP_TYPES)
+    library = required("zfp", "zfpy", "zfpy")
+    given = _zfp_parameters(configuration)
+    shape = spec.shape or (1,)
+    if len(shape) > 4 or 0 in shape:
+        raise MetadataError(f"zfp stores chunks of up to four dimensions that are not empty, not of shape {shape}")
+    kind = library.dtype_to_ztype(native)
+    longest = math.prod(-(-n // 4) for n in shape) * (4 ** len(shape) * native.itemsize + ZFP_BLOCK)
+
+    def encode(array: Any) -> Any:
+        flat = np.ascontiguousarray(array, native).reshape(shape)
+        return library.compress_numpy(flat, write_header=False, **given)
+
+    def decode(data: Buffer) -> Any:
+        raw = bytes(as_bytes_array(data))
+        if not 0 < len(raw) <= longest:
+            raise ChunkError(f"the zfp data have {len(raw)} bytes; a chunk of {shape} takes 1 to {longest}")
+        raw = raw.ljust(longest, b"\0")  # the library would read on behind a stream that was cut short
+        return library._decompress(raw, kind, shape, **given).reshape(spec.shape)
+
+    return Codec(encode, decode, BytesSpec(None, 1))
+
+
+def _zfp_parameters(configuration: Mapping[str, JSON]) -> dict[str, Any]:
+    mode = configuration.get("mode")
+    if mode == "expert":
+        raise UnsupportedError(
+            "codec 'zfp' in mode 'expert' is not known here: the package 'zfpy' cannot set its limits"
+        )
+    if mode not in ZFP_MODES:
+        raise wrong_configuration("zfp", "mode", f"must be one of {', '.join(ZFP_MODES)} or expert, not {mode!r}")
+    member = ZFP_MODES[mode]
+    if member is None:
+        return {}
+    value = configuration.get(member)
+    whole = member == "precision"
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not 0 <= value < math.inf:
+        raise wrong_configuration("zfp", member, f"must be a number from 0, not {value!r}")
+    return {member: value}
 
 
 def _check_header(header: Mapping[str, Any], shape: tuple[int, ...]) -> None:

@@ -26,11 +26,13 @@ _SPECIFIED = {
     "sharding_indexed": Row(ARRAY_BYTES, ".sharding:sharding_indexed"),
     "n5_default": Row(ARRAY_BYTES, ".n5:n5_default"),
     "packbits": Row(ARRAY_BYTES, ".packbits:packbits"),
+    "zfp": Row(ARRAY_BYTES, ".floating:zfp", "zfpy"),
     "transpose": Row(ARRAY_ARRAY, ".arrays:transpose"),
     "reshape": Row(ARRAY_ARRAY, ".arrays:reshape"),
     "cast_value": Row(ARRAY_ARRAY, ".cast_value:cast_value"),
     "scale_offset": Row(ARRAY_ARRAY, ".scale_offset:scale_offset"),
     "bitround": Row(ARRAY_ARRAY, ".bitround:bitround"),
+    "conditional": Row(BYTES_BYTES, ".conditional:conditional"),
 }
 
 # Names that numcodecs gives to v2 (as an id) and to v3 (with the prefix); without it they are in use in v3 as well.
@@ -95,7 +97,6 @@ FOREIGN = {"imagecodecs_": "imagecodecs"}
 HINTS = {
     "delta": "written by ExZarr, 'delta' holds the raw data or real differences, depending on how the array was made: "
     "open with quirks='exzarr' for raw data; 'numcodecs.delta' is the name of the codec that stores differences",
-    "zfp": "zarrs, a Rust library, has it; numcodecs.zfpy, which is known here, stores a header and is another format",
 }
 
 # The module of a package, where it has another name.

@@ -250,7 +250,7 @@ FILTERS = frozenset(
 )
 
 
-V3_ONLY = frozenset({"transpose", "sharding_indexed", "reshape", "cast_value", "scale_offset"})
+V3_ONLY = frozenset({"transpose", "sharding_indexed", "reshape", "cast_value", "scale_offset", "conditional", "zfp"})
 
 
 def split_v2(spec: ArraySpec) -> tuple[str, list[JSON], JSON]:

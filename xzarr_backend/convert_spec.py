@@ -218,8 +218,7 @@ def _canonical(codecs: Sequence[Any], size: int, dtype: DataType | None) -> Any:
             name, configuration = codec
         members = {member: value for member, value in configuration.items() if member != "typesize"}
         if name == "bytes":
-            single = dtype is not None and (bool(dtype.fields) or dtype.itemsize == 1)
-            members = {"endian": None if single else members.get("endian") or "little"}
+            members = {"endian": _byte_order(members.get("endian"), dtype)}
         for member, default in (("codecs", ()), ("index_codecs", ({"name": "bytes"}, {"name": "crc32c"}))):
             if name == "sharding_indexed":
                 members[member] = _canonical(
@@ -228,6 +227,14 @@ def _canonical(codecs: Sequence[Any], size: int, dtype: DataType | None) -> Any:
                 members["index_location"] = members.get("index_location") or "end"
         found.append((name, _plain(members)))
     return _filters_first(found)
+
+
+def _byte_order(endian: Any, dtype: DataType | None) -> Any:
+    """Return the order of the stored bytes; None where it means nothing, or is that of the data type of a record."""
+    if dtype is not None and dtype.fields:
+        order: Any = ">" if endian == "big" else "<"
+        return None if endian is None or dtype.numpy.newbyteorder(order) == dtype.numpy else endian
+    return None if dtype is not None and dtype.itemsize == 1 else endian or "little"
 
 
 def _filters_first(chain: list[Any]) -> list[Any]:

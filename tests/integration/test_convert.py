@@ -235,6 +235,21 @@ def test_fill_values_are_carried_to_the_bit(tmp_path: Path) -> None:
     assert xz.open_array(tmp_path / "c.zarr").fill_value == 0
 
 
+@pytest.mark.parametrize("source_order", "<>")
+@pytest.mark.parametrize(("source_format", "zarr_format"), [(2, 3), (3, 2), (2, 2), (3, 3)])
+def test_records_of_both_byte_orders(source_order: str, source_format: int, zarr_format: int) -> None:
+    """The fields of a record have their order in the data type in v2, and in the codec in v3."""
+    order = source_order if source_format == 2 else "<"
+    dtype = np.dtype([("a", f"{order}i2"), ("n", [("b", f"{order}f4")])])
+    endian = {"name": "bytes", "configuration": {"endian": "big" if source_order == ">" else "little"}}
+    more: dict[str, Any] = {"serializer": endian} if source_format == 3 else {}
+    data = np.array([(1, (1.5,)), (258, (-2.5,)), (0, (0.0,))], dtype)
+    source = xz.create_array({}, data=data, chunks=2, compressors="zlib", zarr_format=source_format, **more)
+    target: dict[str, bytes] = {}
+    convert(source.store, target, zarr_format=zarr_format, verify=True)
+    assert xz.open_array(target)[...].tolist() == data.tolist()
+
+
 def test_filters_find_their_place(tmp_path: Path) -> None:
     """v2 filters become array->array codecs of v3, those that round are left out, and None leaves out the rest."""
     values = np.arange(40, dtype="i4")

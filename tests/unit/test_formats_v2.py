@@ -89,6 +89,8 @@ def test_documents_are_kept() -> None:
         ({"_ARRAY_DIMENSIONS": "yx"}, None),
         ({"_ARRAY_DIMENSIONS": [1, 2]}, None),
         ({"_nczarr_array": {"dimrefs": ["/y", "/x"]}}, ("y", "x")),
+        ({"_nczarr_array": {"dimension_references": ["/g/y", "/x"]}}, ("y", "x")),
+        ({"_nczarr_array": {"dimension_references": None}}, None),
         ({"_nczarr_array": 7}, None),
     ],
 )

@@ -195,7 +195,8 @@ def dimension_names(
     names: Any = attributes.get(DIMENSIONS)
     if names is None:
         nczarr: Any = document.get("_NCZARR_ARRAY") or attributes.get("_nczarr_array") or {}
-        references = nczarr.get("dimrefs") if isinstance(nczarr, dict) else None
+        nczarr = nczarr if isinstance(nczarr, dict) else {}
+        references = nczarr.get("dimrefs", nczarr.get("dimension_references"))  # the later name
         if isinstance(references, list) and all(isinstance(ref, str) for ref in references):
             names = [ref.rpartition("/")[2] for ref in references]  # fully qualified: "/group/lat"
     if not isinstance(names, list) or len(names) != rank or not all(isinstance(n, str | None) for n in names):

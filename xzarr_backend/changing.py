@@ -21,7 +21,7 @@ from .attribute_values import decode_attributes, encode_attributes
 from .chunk_grids import MAX_EDGES, ChunkGrid, EdgedAxis, format_chunk_grid
 from .compat import Reading
 from .consolidating import change_document, change_locked, update_member
-from .errors import MetadataError, ReadOnlyError, RegionError, UnsupportedError
+from .errors import MetadataError, ReadOnlyError, RegionError, UnsupportedError, not_too_deep
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
@@ -118,7 +118,7 @@ def resize(array: Array, shape: int | Sequence[int]) -> None:
     """
     check_writable(array)
     shape = _checked_shape(array, shape)
-    with _lock_of_shape(array):
+    with _lock_of_shape(array), not_too_deep(array.where):
         old = _stored_spec(array)  # another writer may have grown it
         new = resized_spec(old, shape)
         compile_layout(new, array.path, array.options.allow_codecs)
@@ -154,7 +154,7 @@ def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
     """
     check_writable(array)
     values = np.asarray(values)
-    with _lock_of_shape(array):
+    with _lock_of_shape(array), not_too_deep(array.where):
         lock = own_lock(array.store, _document_key(array))
         with lock:
             held = not (isinstance(lock, ObjectLock) and lock.of_folder)

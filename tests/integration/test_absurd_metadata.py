@@ -72,8 +72,9 @@ def test_numbers_of_bytes() -> None:
         xz.consolidate_metadata,
         lambda store: xz.convert(store, {}),
         lambda store: xz.open(store).tree(),
+        lambda store: xz.open_array(store, "a", mode="r+").resize((5,)),
     ],
-    ids=["open_dataset", "open_datatree", "doctor", "verify", "consolidate_metadata", "convert", "tree"],
+    ids=["open_dataset", "open_datatree", "doctor", "verify", "consolidate_metadata", "convert", "tree", "resize"],
 )
 def test_attributes_that_are_nested_deeply(use: Callable[[Any], Any], depth: int) -> None:
     """They work, or the error says so; the array itself can be read."""

@@ -41,7 +41,8 @@ def loaded_by(code: str) -> set[str]:
 
 def test_importing_loads_the_errors_alone() -> None:
     """``import xzarr_backend`` loads no other module of the package, nor NumPy; all names are listed all the same."""
-    code = "import sys, typing; before = set(sys.modules); import xzarr_backend as xz; assert 'open_array' in dir(xz)\n"
+    start = "import contextlib, sys, typing; before = set(sys.modules)\n"
+    code = start + "import xzarr_backend as xz; assert 'open_array' in dir(xz)\n"
     report = "print(*sorted(set(sys.modules) - before))"
     ran = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, cwd=ROOT, check=True)
     assert set(ran.stdout.split()) <= {"__future__", "typing", "xzarr_backend", "xzarr_backend.errors"}

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import signal
+import sys
 import tracemalloc
 import warnings
 from collections.abc import Iterator
@@ -1080,7 +1081,8 @@ def test_writing_to_what_was_opened_for_reading(tmp_path: Path) -> None:
 
 def test_attributes_that_are_nested_too_deeply_for_what_looks_into_them() -> None:
     """An array with them opens; what goes through them step by step says why it cannot."""
-    deep = '{"zarr_format":3,"node_type":"group","attributes":{"a":' + "[" * 900 + "]" * 900 + "}}"
+    depth = 900 if sys.version_info < (3, 12) else 1100  # since 3.12 C has a stack of its own
+    deep = '{"zarr_format":3,"node_type":"group","attributes":{"a":' + "[" * depth + "]" * depth + "}}"
     store = {"zarr.json": b'{"zarr_format":3,"node_type":"group"}', "g/zarr.json": deep.encode()}
     assert "a" in xz.open_group(store, "g").attrs
     with pytest.raises(xz.MetadataError, match="too deeply"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -209,7 +210,7 @@ def test_errors_of_broken_nodes_name_their_place() -> None:
 def test_members_that_are_nested_too_deeply_name_their_place() -> None:
     """Their whole path, as for every other member that cannot be read."""
     codecs: list[Any] = ARRAY3["codecs"]
-    for _ in range(250):
+    for _ in range(250 if sys.version_info < (3, 13) else 450):  # since then C, too, may go deeper
         codecs = [{"name": "sharding_indexed", "configuration": {"chunk_shape": [3], "codecs": codecs}}]
     store = stored(**{"top/zarr.json": GROUP3, "top/a/zarr.json": {**ARRAY3, "codecs": codecs}})
     error = xz.open_group(store, "top", strict=True).children["a"].error

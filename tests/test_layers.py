@@ -107,7 +107,7 @@ INSIDE: dict[str, dict[str, str]] = {
     },
 }
 
-FSSPEC = {"stores.fsspec", "stores.concurrency", "xarray_opening"}  # the second one for its event loop
+FSSPEC = {"stores.fsspec", "stores.concurrency"}  # the second one for its event loop
 ADAPTED = {"stores.foreign": {"zarr"}}  # whose store is adapted, it must already be loaded
 HEAVY = {"xarray", "dask", "distributed", "click", "zarr", "tensorstore", "pandas"}
 

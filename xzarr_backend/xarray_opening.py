@@ -1,7 +1,7 @@
 """`xz.open_dataset`, `open_zarr`, `open_datatree`, `open_mfdataset`: xarray's functions with this package's engine.
 
-Imports xarray and xarray_backend; fsspec for remote globs, dask through xarray when chunks are asked for. Invariant:
-every keyword that is not named here goes to xarray or to the engine as it is.
+Imports errors, stores.base, and xarray_backend; stores.fsspec for remote globs, dask through xarray when chunks are
+asked for. Invariant: every keyword that is not named here goes to xarray or to the engine as it is.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ def _expand(pattern: str, storage_options: Any) -> Sequence[str]:
 
 
 def _expand_url(pattern: str, storage_options: Any) -> list[str]:
-    from fsspec.core import url_to_fs
+    from .stores.fsspec import filesystem_of
 
     *outer, url = pattern.split("::")  # simplecache::s3://...: only the innermost place can be listed
     options = storage_options or {}
     if outer:
         options = options.get(url.partition("://")[0], {})
-    filesystem, path = url_to_fs(url, **options)
+    filesystem, path = filesystem_of(url, options)
     return ["::".join([*outer, filesystem.unstrip_protocol(found)]) for found in filesystem.glob(path)]

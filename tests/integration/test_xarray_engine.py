@@ -718,6 +718,16 @@ def test_many_stores_open_by_wildcards(folder: str, tmp_path: Path) -> None:
         open_mfdataset(f"{place}/*.none")
 
 
+def test_wildcards_of_schemes_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names what to install, as that of one store does."""
+    lacking = {"class": "no_such_package.FileSystem", "err": "Install no_such_package"}
+    monkeypatch.setitem(pytest.importorskip("fsspec.registry").known_implementations, "lacking", lacking)
+    with pytest.raises(UnsupportedError, match="Install no_such_package"):
+        open_mfdataset("lacking://bucket/*.zarr")
+    with pytest.raises(UnsupportedError, match="'unheard'"):
+        open_mfdataset("simplecache::unheard://bucket/*.zarr")
+
+
 def test_the_engine_is_registered() -> None:
     """Once the package is installed, xarray knows the engine by name and keeps guessing the built-in one."""
     if "xzarr" not in xr.backends.list_engines():

@@ -330,6 +330,12 @@ def _reopen_memory(home: str, place: tuple[Any, str, bool, str], objects: dict[s
 
 def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
     """Open an fsspec URL, chained or not; `UnsupportedError` names what to install for a scheme."""
+    fs, root = filesystem_of(url, options)
+    return open_place(fs, root, read_only, url if "::" in url else "")
+
+
+def filesystem_of(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+    """Return the filesystem of an fsspec URL, and the path there; raise `UnsupportedError` as `open_url`."""
     from fsspec.core import url_to_fs
 
     try:
@@ -345,7 +351,7 @@ def open_url(url: str, read_only: bool, options: dict[str, Any]) -> Store:
             where=public_url(url),
             hint="install a package that registers it with fsspec",
         ) from error
-    return open_place(fs, root, read_only, url if "::" in url else "")
+    return fs, root
 
 
 def open_place(fs: Any, root: str, read_only: bool, chain: str = "") -> Store:

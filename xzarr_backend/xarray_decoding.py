@@ -42,7 +42,7 @@ class Decoders(NamedTuple):
     def decode(self, store: AbstractDataStore) -> Dataset:
         """Return the dataset in ``store``; raise `MetadataError` where sizes of a dimension conflict."""
         try:
-            if isinstance(store, GroupStore) and self.mask_and_scale is True and _INDEXES_COME_LATER:
+            if isinstance(store, GroupStore) and self._are_plain and _INDEXES_COME_LATER:
                 return self._decode_concerned(store)
             return StoreBackendEntrypoint().open_dataset(store, **self._asdict())
         except ValueError as error:
@@ -52,6 +52,11 @@ class Decoders(NamedTuple):
             if conflict is None:
                 raise
             raise conflict from error
+
+    @property
+    def _are_plain(self) -> bool:
+        """Whether xarray does nothing to a variable that its conventions do not concern: no warning, no error."""
+        return self.mask_and_scale is True and self.use_cftime is None
 
     def _decode_concerned(self, store: GroupStore) -> Dataset:
         """Return the dataset, having taken only the variables that its conventions concern through xarray.

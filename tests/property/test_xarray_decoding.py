@@ -58,6 +58,7 @@ keywords = st.fixed_dictionaries(
         "decode_timedelta": st.booleans(),
         "mask_and_scale": st.sampled_from([True, False, {"a": False, "b": True}]),
         "concat_characters": st.booleans(),
+        "use_cftime": st.sampled_from([True, False, None, {"a": True}]),
         "use_zarr_fill_value_as_mask": st.booleans(),
     },
 )
@@ -177,6 +178,19 @@ def test_xarray_looks_at_what_concerns_it(zarr_format: int, monkeypatch: pytest.
     assert "_FillValue" not in dataset["f0"].attrs
     xr.open_dataset(store, engine=ENGINE, consolidated=False, mask_and_scale=False)
     assert seen[1] == {*plain, *others}
+
+
+@needs_new_xarray
+@pytest.mark.parametrize("use_cftime", [True, False])
+def test_use_cftime_is_heard_where_there_are_no_times(use_cftime: bool) -> None:
+    """xarray warns of the keyword, and refuses it beside a coder, whatever there is to decode."""
+    plain = {"b": (("x",), "f4", {}, False)}
+    assert_as_xarray(plain, 3, {"use_cftime": use_cftime})
+    coder = xr.coders.CFDatetimeCoder()
+    with pytest.raises(TypeError, match="use_cftime"):
+        xr.open_dataset(
+            store_of(plain, 3), engine=ENGINE, consolidated=False, decode_times=coder, use_cftime=use_cftime
+        )
 
 
 def test_single_characters_need_all_variables() -> None:

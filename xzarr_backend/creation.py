@@ -65,7 +65,8 @@ def create_array(
 
     Give ``shape`` and ``dtype``, or ``data`` (anything that NumPy takes), which is written. ``chunks``: lengths per
     dimension, in their order or by their names, or "auto"; where ``shards`` are given, the lengths of the inner chunks.
-    ``compressors``: "auto" (zstd), None, one codec or several: names, dicts, numcodecs or zarr-python objects.
+    ``compressors``: "auto" (zstd), None, one codec or several: names, dicts, numcodecs or zarr-python objects;
+    ``filters`` the same, where "auto" is what the data type needs, like None.
     ``fill_value`` None: the data type's zero in v3, null in v2. ``durable``: every write through the returned array
     returns when it is on the disk. ``zarr_format``: by default that of the groups above, else 3. ``profile``: the
     readers to write for ("exzarr", "portable", "zarr-python-2"): without groups above the format is v2, what was left

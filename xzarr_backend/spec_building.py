@@ -96,8 +96,8 @@ def _chain(
     if order not in ("C", "F"):
         raise MetadataError(f'order={order!r} must be "C" or "F"')
     size = dtype.itemsize or 1
-    first = [spelled(codec, zarr_format, size) for codec in _several(filters)]
-    if isinstance(compressors, str) and compressors == "auto":
+    first = [spelled(codec, zarr_format, size) for codec in _several(None if _is_auto(filters) else filters)]
+    if _is_auto(compressors):
         compressors = "zstd"
     last = [spelled(codec, zarr_format, size) for codec in _several(compressors)]
     if zarr_format == 2:
@@ -119,7 +119,7 @@ def _serializer(given: Any, dtype: DataType, size: int) -> Named:
     default = default_serializer(dtype)
     if not size and default.name == "bytes":
         default = Named("bytes", {"endian": "little"})
-    if (isinstance(given, str) and given == "auto") or given is None:
+    if _is_auto(given) or given is None:
         return default
     codec = spelled(given, 3, size)
     if lookup(codec.name, {"pickle"}).kind != ARRAY_BYTES:
@@ -169,6 +169,10 @@ def without_byte_order(dtype: DataType) -> DataType:
     if dtype.itemsize is None or dtype.numpy.isbuiltin == 2 or dtype.name.startswith("r"):
         return dtype
     return as_dtype(dtype.numpy.newbyteorder("<"))
+
+
+def _is_auto(given: Any) -> bool:
+    return isinstance(given, str) and given == "auto"
 
 
 def _several(codecs: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numcodecs
 import numpy as np
 import pytest
+import xarray as xr
 
 import xzarr_backend as xz
 from xzarr_backend.chunk_choice import choose_grid
@@ -50,6 +51,17 @@ def test_v3_document() -> None:
         "storage_transformers": [],
         "dimension_names": ["y", None],
     }
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("dtype", ["i4", str])
+def test_filters_may_be_left_to_the_data_type(zarr_format: int, dtype: Any) -> None:
+    """The word by which zarr-python leaves them open means the same, for arrays and in the encoding of xarray."""
+    assert document(zarr_format, dtype=dtype, filters="auto") == document(zarr_format, dtype=dtype)
+    store: dict[str, bytes] = {}
+    dataset = xr.Dataset({"a": ("x", np.array([1, 2]).astype(dtype))})
+    xz.to_zarr(dataset, store, zarr_format=zarr_format, encoding={"a": {"filters": "auto", "serializer": "auto"}})
+    assert xr.open_dataset(store, engine="xzarr").identical(dataset)
 
 
 def test_v2_document() -> None:

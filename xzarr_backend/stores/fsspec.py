@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from ..errors import UnsupportedError
+from ..errors import MetadataError, UnsupportedError, XzarrError, reason
 from .base import Buffer, ByteRange, Request, Store, merge_requests, public_url, split_answers, view_of
 from .concurrency import in_windows, on_loop, retried, retried_async, this_process
 from .filesystems import (
@@ -35,6 +35,9 @@ from .filesystems import (
 )
 from .memory import reopen_copy
 from .ranges import cut_out, from_start, http_range, instead_of, is_final, limits_of
+
+# What is raised for a reference that is none: fsspec looks at each one when it is needed, and never at its type.
+WRONG_REFERENCE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)
 
 GAP = 1 << 16  # bytes: fetching them costs less than another request
 LARGEST_READ = 1 << 24  # bytes that neighbouring ranges may grow to
@@ -166,6 +169,8 @@ class FsspecStore(Store):
             found = self.fs.ls(path, detail=True)
         except MISSING:
             return []
+        except WRONG_REFERENCE as error:
+            self._raise_unfollowed(error, path)
         names = set()
         for info in found:
             full = info["name"].strip("/")
@@ -192,6 +197,8 @@ class FsspecStore(Store):
             found = self.fs.ls(path, detail=True)
         except MISSING:
             return
+        except WRONG_REFERENCE as error:
+            self._raise_unfollowed(error, path)
         for info in found:
             if info["type"] == "directory" and info["name"].strip("/") != path.strip("/"):
                 yield from self._found(info["name"].rstrip("/"))
@@ -216,6 +223,8 @@ class FsspecStore(Store):
         except missing(self.fs) as error:
             raise_hidden(error)
             return None
+        except WRONG_REFERENCE as error:
+            self._raise_unfollowed(error, path)
 
     def _is_folder(self, path: str) -> bool:
         fs, there = inmost(self.fs, path)
@@ -265,6 +274,16 @@ class FsspecStore(Store):
         kind = "/".join(protocols(self.fs))
         raise UnsupportedError(f"the filesystem {kind} cannot {verb}", where=self.url) from error
 
+    def _raise_unfollowed(self, error: Exception, path: str) -> NoReturn:
+        """Raise ``error``; where it is what fsspec trips over in a wrong reference, say that and where."""
+        if isinstance(error, XzarrError) or not is_reference(self.fs):
+            raise error
+        raise MetadataError(
+            f"the reference at {path!r} cannot be followed: {reason(error)}",
+            where=self.url,
+            hint="a reference is a text, or a list of a URL alone, or of a URL, an offset and a length",
+        ) from error
+
     async def _fetch(self, fs: Any, request: Request) -> Buffer | None:
         return await retried_async(lambda: self._fetch_once(fs, request))
 
@@ -289,6 +308,8 @@ class FsspecStore(Store):
             return cut_out(await fs._cat_file(path, **limits_of(again)), again) if again.length else b""
         except missing(fs):
             return None
+        except WRONG_REFERENCE as error:
+            self._raise_unfollowed(error, path)
 
     def _fetch_now(self, fs: Any, request: Request) -> Buffer | None:
         path = self._path(request.key)
@@ -309,6 +330,8 @@ class FsspecStore(Store):
             return cut_out(fs.cat_file(path, **limits_of(again)), again) if again.length else b""
         except missing(fs):
             return None
+        except WRONG_REFERENCE as error:
+            self._raise_unfollowed(error, path)
 
 
 _SAFE = "/!$&'()*+,;=:@~"
@@ -342,9 +365,10 @@ def filesystem_of(url: str, options: dict[str, Any]) -> tuple[Any, str]:
         fs, root = url_to_fs(url, **options)
     except ImportError as error:
         raise UnsupportedError(str(error), where=public_url(url), hint="install what this scheme needs") from error
-    except ValueError as error:
-        if "rotocol" not in str(error):
-            raise
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        if not isinstance(error, ValueError) or "rotocol" not in str(error):
+            hint = "check the URL and storage_options, and of references what they hold"
+            raise XzarrError(f"this cannot be opened: {reason(error)}", where=public_url(url), hint=hint) from error
         scheme = url.partition(":")[0]
         raise UnsupportedError(
             f"no store is known for the scheme {scheme!r}",

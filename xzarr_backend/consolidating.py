@@ -147,9 +147,10 @@ def change_locked(store: Store, key: str, default: Mapping[str, JSON], change: A
     """Do the same for a caller who holds the document's lock."""
     raw = get_document(store, key)
     old = dict(default) if raw is None else parse_json(raw, key.rpartition("/")[2])
-    new: dict[str, JSON] = change(old)
-    if raw is None or new != old:
-        store_document(store, key, clean(new))
+    with not_too_deep(f"{store.url}, document {key!r}"):
+        new: dict[str, JSON] = change(old)
+        if raw is None or new != old:
+            store_document(store, key, clean(new))
     return new
 
 

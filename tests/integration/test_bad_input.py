@@ -1089,6 +1089,19 @@ def test_attributes_that_are_nested_too_deeply_for_what_looks_into_them() -> Non
         xz.open_dataset(store, group="g", consolidated=False)
     with pytest.raises(xz.MetadataError, match="too deeply"):
         xz.consolidate_metadata(store)
+    array = store_of({**V3, "attributes": {"a": json.loads("[" * 600 + "]" * 600)}})
+    with pytest.raises(xz.MetadataError, match=r"(?s)too deeply.*document 'zarr.json'"):
+        xz.open_array(array, mode="r+").resize((2, 6))
+    assert xz.open_array(array).shape == (4, 6)
+
+
+def test_documents_that_cannot_be_stored_again_are_named() -> None:
+    """Half of a character in a document that opens is an error that says which document, and changes nothing."""
+    store = store_of({**V3, "storage_transformers": [{"name": "\ud800", "must_understand": False}]})
+    with pytest.raises(xz.MetadataError, match="surrogates") as caught:
+        xz.open_array(store, mode="r+").resize((2, 6))
+    assert "document 'zarr.json'" in complete(caught.value)
+    assert xz.open_array(store).shape == (4, 6)
 
 
 def test_sizes_that_no_number_has_a_word_for() -> None:

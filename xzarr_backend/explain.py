@@ -157,9 +157,9 @@ def explain(array: Array, key: Any, limit: int | None = None) -> Explanation:
         limit = REMOTE_LIMIT if array.store.concurrent else LIMIT
     try:
         selection = parse_basic(split_fields(key)[0], array.shape)
+        planned = plan(selection, array.layout.grid)
     except SelectionError as error:
         raise error.at(array.where)  # noqa: B904
-    planned = plan(selection, array.layout.grid)
     objects, decoded = [], 0
     for part in islice(planned.parts(opened=False), limit):
         found = _look_up(array, part, planned.points)

@@ -1104,6 +1104,14 @@ def test_documents_that_cannot_be_stored_again_are_named() -> None:
     assert xz.open_array(store).shape == (4, 6)
 
 
+def test_explaining_what_touches_too_many_chunks() -> None:
+    """The error of a selection that cannot be planned says of which array."""
+    array = xz.open_array(store_of({**V3, "shape": [2**62, 6]}))
+    with pytest.raises(xz.SelectionError, match="touches more than") as caught:
+        array.explain(...)
+    complete(caught.value)
+
+
 def test_sizes_that_no_number_has_a_word_for() -> None:
     array = xz.create_array({}, shape=(2**62,) * 40, dtype="i4", chunks=(1,) * 40)
     assert "bytes" in str(array.info) and "<" in array.info._repr_html_()

@@ -13,6 +13,7 @@ import numpy as np
 
 from .codecs import CODECS
 from .codecs.pipeline import split_chain
+from .codecs.sharding import chains_of
 from .errors import MetadataError
 from .formats.v2 import split_v2
 from .formats.v3 import format_named
@@ -62,8 +63,7 @@ def _split_v3(codecs: Sequence[Named]) -> tuple[Sequence[Named], Named, Sequence
     """Split a v3 chain by kind; of shards, the chain of the inner chunks, which is what a user chose."""
     chain = split_chain(codecs)
     if chain.serializer.name == "sharding_indexed" and not chain.bytes and not chain.arrays:
-        inner = chain.serializer.configuration.get("codecs") or ()
-        return _split_v3([named_of(codec) for codec in inner])
+        return _split_v3(chains_of(chain.serializer.configuration)[0])
     return chain.arrays, chain.serializer, chain.bytes
 
 

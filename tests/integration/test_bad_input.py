@@ -1112,6 +1112,16 @@ def test_explaining_what_touches_too_many_chunks() -> None:
     complete(caught.value)
 
 
+def test_datasets_with_a_shard_whose_codecs_are_none() -> None:
+    """Its variable is skipped with a warning that says why, as one with any other wrong chain."""
+    wrong = with_codecs(sharded([1, 3], [BYTES, {"name": "zstd", "configuration": "text"}]))
+    store = xz.create_group({}).store
+    for name, document in (("good", V3), ("bad", wrong)):
+        store.set(f"{name}/zarr.json", json.dumps(document).encode())
+    with pytest.warns(xz.SkippedNodeWarning, match=r"(?s)skipped 'bad'.*which is not a codec"):
+        assert list(xz.open_dataset(store, consolidated=False)) == ["good"]
+
+
 def test_sizes_that_no_number_has_a_word_for() -> None:
     array = xz.create_array({}, shape=(2**62,) * 40, dtype="i4", chunks=(1,) * 40)
     assert "bytes" in str(array.info) and "<" in array.info._repr_html_()

@@ -71,7 +71,7 @@ def test_references_that_are_none(wrong: Any, tmp_path: Path) -> None:
         assert "references.json" in error.where
         return
     assert array[:3].tolist() == [0, 1, 2]
-    with pytest.raises(xz.ChunkError, match="(key|the reference at) 'a/c/1'"):
+    with pytest.raises(xz.ChunkError, match=r"(key|the reference at) 'a/c/1'"):
         array[3:]
 
 

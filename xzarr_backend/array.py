@@ -173,7 +173,10 @@ class Array:
 
     def read(self, selection: Selection) -> Any:
         """Return the values of a parsed selection (what `[...]`, `oindex`, `vindex` and `blocks` call)."""
-        return selection.finish(read(self.compiled.source, selection))
+        try:
+            return selection.finish(read(self.compiled.source, selection))
+        except SelectionError as error:
+            raise error.at(self.where)  # noqa: B904 (the same error, with its place)
 
     def __getitem__(self, key: Any) -> Any:
         """Return the selected values as a NumPy array (or scalar), with NumPy's meaning of ``key``."""

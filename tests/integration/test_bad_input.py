@@ -1112,6 +1112,15 @@ def test_explaining_what_touches_too_many_chunks() -> None:
     complete(caught.value)
 
 
+def test_reading_what_no_memory_can_hold_names_the_array() -> None:
+    """The error of a selection too large to allocate, or to plan, says of which array."""
+    array = xz.open_array(store_of({**V3, "shape": [2**62, 2**62]}))
+    for read in (array.__getitem__, array.oindex.__getitem__):
+        with pytest.raises(xz.SelectionError, match="bytes of memory") as caught:
+            read(...)
+        complete(caught.value)
+
+
 def test_datasets_with_a_shard_whose_codecs_are_none() -> None:
     """Its variable is skipped with a warning that says why, as one with any other wrong chain."""
     wrong = with_codecs(sharded([1, 3], [BYTES, {"name": "zstd", "configuration": "text"}]))

@@ -1121,6 +1121,14 @@ def test_reading_what_no_memory_can_hold_names_the_array() -> None:
         complete(caught.value)
 
 
+def test_numbers_beyond_all_floats_in_filters() -> None:
+    """A whole number that no float can hold is refused as any other that makes no sense."""
+    quantize = {"name": "numcodecs.quantize", "configuration": {"dtype": "<f4", "digits": 10**400}}
+    with pytest.raises(xz.MetadataError, match="must be a number") as caught:
+        xz.open_array(store_of(with_codecs(quantize, BYTES, data_type="float32")))
+    complete(caught.value)
+
+
 def test_datasets_with_a_shard_whose_codecs_are_none() -> None:
     """Its variable is skipped with a warning that says why, as one with any other wrong chain."""
     wrong = with_codecs(sharded([1, 3], [BYTES, {"name": "zstd", "configuration": "text"}]))

@@ -8,6 +8,7 @@ Source: numcodecs, whose output is matched; unlike it, encoding raises instead o
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -306,7 +307,7 @@ def _dtype(name: str, configuration: Mapping[str, JSON], member: str, kinds: str
 
 def _number(name: str, configuration: Mapping[str, JSON], member: str) -> float:
     value = configuration.get(member)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:  # or NaN
         raise wrong_configuration(name, member, f"must be a number, not {value!r}")
     if member == "scale" and value == 0:
         raise wrong_configuration(name, member, "must not be 0")

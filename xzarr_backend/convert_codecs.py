@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from .array import Array
 from .codec_objects import named_of, spelled
 from .codecs.pipeline import split_chain
+from .codecs.sharding import chains_of
 from .errors import UnsupportedError
 from .formats.v2 import FILTERS, V3_ONLY, split_v2
 from .profiles import Profile
@@ -106,8 +107,15 @@ def _for_profile(found: Codecs, wishes: Wishes, zarr_format: int) -> Codecs:
 
 def rounds(spec: ArraySpec) -> bool:
     """Return whether a filter of the array rounds its values when they are encoded."""
-    chains = [spec.codecs, *(codec.configuration.get("codecs") or () for codec in spec.codecs)]
-    return any(short_name(named_of(codec)) in _ROUNDING for chain in chains for codec in chain)
+    return _rounds(spec.codecs)
+
+
+def _rounds(chain: Sequence[Named]) -> bool:
+    return any(
+        short_name(codec) in _ROUNDING
+        or (codec.name == "sharding_indexed" and _rounds(chains_of(codec.configuration)[0]))
+        for codec in chain
+    )
 
 
 def _several(given: Any) -> tuple[Named, ...]:

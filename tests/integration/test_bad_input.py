@@ -1129,6 +1129,14 @@ def test_numbers_beyond_all_floats_in_filters() -> None:
     complete(caught.value)
 
 
+def test_converting_codecs_with_members_that_mean_nothing() -> None:
+    """A member ``codecs`` of a codec that has none is no chain."""
+    source = filled({**V2, "filters": None, "compressor": {"id": "zlib", "level": 1, "codecs": 3}})
+    target: dict[str, bytes] = {}
+    xz.convert(source, target)
+    assert (xz.open_array(target)[...] == 5).all()
+
+
 def test_datasets_with_a_shard_whose_codecs_are_none() -> None:
     """Its variable is skipped with a warning that says why, as one with any other wrong chain."""
     wrong = with_codecs(sharded([1, 3], [BYTES, {"name": "zstd", "configuration": "text"}]))

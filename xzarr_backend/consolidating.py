@@ -53,7 +53,11 @@ def consolidate(store: Store, path: str) -> Found:
             change_locked(store, key, found.spec.document, lambda d: {**d, INLINE: inline})
         else:  # the group's own attributes are told too
             found = find_node(store, path, kind=GROUP, consolidated=False)
-            store_document(store, key, _zmetadata([Member("", found.spec), *_gather(store, path, found)]))
+            try:
+                told = _zmetadata([Member("", found.spec), *_gather(store, path, found)])
+            except MetadataError as error:
+                raise error.within(place_of(store, path))  # noqa: B904 (the same error, with its place)
+            store_document(store, key, told)
     return find_node(store, path, kind=GROUP)
 
 
@@ -115,8 +119,11 @@ def _documents_v2(member: Member) -> dict[str, JSON]:
     if spec.zarr_format == 3:
         return {f"{prefix}zarr.json": clean(spec.document)}
     name = ".zarray" if isinstance(spec, ArraySpec) else ".zgroup"
-    document = without_bare_numbers(spec.document)
-    return {f"{prefix}{name}": document, f"{prefix}.zattrs": encode_attributes(spec.attributes)}
+    try:
+        attributes = encode_attributes(spec.attributes)
+    except MetadataError as error:
+        raise error.at(f"document {prefix + '.zattrs'!r}")  # noqa: B904
+    return {f"{prefix}{name}": without_bare_numbers(spec.document), f"{prefix}.zattrs": attributes}
 
 
 def clean(document: Mapping[str, JSON]) -> dict[str, JSON]:

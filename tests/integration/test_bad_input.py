@@ -1137,6 +1137,16 @@ def test_converting_codecs_with_members_that_mean_nothing() -> None:
     assert (xz.open_array(target)[...] == 5).all()
 
 
+def test_consolidating_attributes_that_cannot_be_stored_again() -> None:
+    """Half of a character in the attributes of a v2 member is an error that names its document."""
+    store = xz.create_group({}, zarr_format=2).store
+    xz.create_array(store, "a", data=np.arange(3), zarr_format=2)
+    store.set("a/.zattrs", b'{"units": "\\ud800"}')
+    with pytest.raises(xz.MetadataError, match="half of a character") as caught:
+        xz.consolidate_metadata(store)
+    assert "document 'a/.zattrs'" in complete(caught.value)
+
+
 def test_datasets_with_a_shard_whose_codecs_are_none() -> None:
     """Its variable is skipped with a warning that says why, as one with any other wrong chain."""
     wrong = with_codecs(sharded([1, 3], [BYTES, {"name": "zstd", "configuration": "text"}]))

@@ -14,7 +14,7 @@ from .array import Array
 from .block_sources import settled
 from .creation import create_array
 from .data_sources import reads_from
-from .errors import RegionError
+from .errors import RegionError, unknown_keyword
 from .nodes import clean_path, place_of
 from .opening import open_array
 from .parallel_writing import (
@@ -36,6 +36,8 @@ from .write_locks import LockFactory
 from .write_planning import check_region
 
 MODES = ("a", "r+", "w", "w-")
+OLD_NAMES = {"compressor": "compressors", "dimension_separator": "chunk_key_encoding"}  # of zarr-python's v2
+CREATION = {*(create_array.__kwdefaults__ or ()), *OLD_NAMES} - {"data"}
 
 
 def to_zarr(
@@ -183,7 +185,11 @@ class Request(NamedTuple):
             )
         return Replacement.begin(store, self.path)
 
-    def _check_mode(self) -> None:
+    def _check_keywords(self) -> None:
+        for name in self.creation:
+            if name not in CREATION:
+                known = {"component", "region", "mode", "compute", "return_stored", "safe_chunks", "lock_factory"}
+                raise unknown_keyword("to_zarr", name, "arrays", known | CREATION)
         if self.mode not in MODES:
             raise RegionError(f"mode={self.mode!r} cannot write an array", hint=f"use one of {', '.join(MODES)}")
         if self.region is not None and (self.overwrite or self.mode in ("w", "w-")):
@@ -191,7 +197,7 @@ class Request(NamedTuple):
 
     def write(self, data: Any, staged: Replacement | None, *, dry: bool = False) -> ArrayWrite:
         """Make or open the target and return what goes where; ``dry``: without storing anything."""
-        self._check_mode()
+        self._check_keywords()
         array = self._created(data, staged, dry) if self.creates else self.existing()
         region, single = check_region(self.region, array.shape)
         if single and data.ndim == array.ndim - len(single):
@@ -200,7 +206,7 @@ class Request(NamedTuple):
 
     def _created(self, data: Any, staged: Replacement | None, dry: bool) -> Array:
         keywords = {name: value for name, value in self.creation.items() if name != "name"}
-        for given, meant in (("compressor", "compressors"), ("dimension_separator", "chunk_key_encoding")):
+        for given, meant in OLD_NAMES.items():
             if given in keywords:
                 keywords[meant] = keywords.pop(given)
         keywords.setdefault("dtype", _dtype(data))

@@ -110,6 +110,16 @@ class ArgumentError(XzarrError, TypeError):
     """An argument is of a kind that cannot be used."""
 
 
+def unknown_keyword(call: str, name: str, things: str, known: Iterable[str]) -> ArgumentError:
+    """Return the error for a keyword that a function does not have, with the nearest one of those that it has."""
+    from difflib import get_close_matches  # late: importing the package loads as little as it can
+
+    near = get_close_matches(name, list(known), 1)
+    return ArgumentError(
+        f"{call}() has no keyword {name!r} for {things}", hint=f"did you mean {near[0]!r}?" if near else ""
+    )
+
+
 class SkippedNodeWarning(UserWarning):
     """A member of a group was skipped because its metadata cannot be read."""
 

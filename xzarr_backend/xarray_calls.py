@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import xarray as xr
 
-from .errors import ArgumentError, MetadataError
+from .errors import ArgumentError, MetadataError, unknown_keyword
 from .nodes import clean_path
 from .profiles import choose_format, find_profile
 from .xarray_planning import Call, choose_mode
@@ -94,7 +94,7 @@ def _call(
     **unknown: Any,
 ) -> tuple[Call, Mapping[str, Any] | None]:
     if unknown:
-        raise ArgumentError(f"to_zarr() has no keyword {next(iter(unknown))!r} for datasets")
+        raise unknown_keyword("to_zarr", next(iter(unknown)), "datasets", {"encoding", *(_call.__kwdefaults__ or ())})
     for name, value in (("chunk_store", chunk_store), ("synchronizer", synchronizer)):
         if value is not None:
             raise ArgumentError(f"{name}= is not supported", hint="leave it out")

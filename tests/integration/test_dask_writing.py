@@ -232,6 +232,19 @@ def test_bad_requests(keywords: Any, problem: str, values: Any) -> None:
     np.testing.assert_array_equal(xz.open_array(store)[...], values)
 
 
+@pytest.mark.parametrize("keywords", [{}, {"region": np.s_[:3]}, {"mode": "r+"}])
+@pytest.mark.parametrize("call", [xz.to_zarr, xz.plan_writes])
+def test_misspelt_keywords(call: Any, keywords: Any) -> None:
+    """A keyword that nobody knows is refused, also where no array is made: it might have said where to write."""
+    store = MemoryStore()
+    xz.create_array(store, data=np.zeros(3))
+    for name, meant in (("compnent", "component"), ("compresors", "compressors"), ("xyz", "")):
+        with pytest.raises(xz.ArgumentError, match=f"has no keyword '{name}' for arrays") as caught:
+            call(np.ones(3), store, **keywords, **{name: "b"})
+        assert caught.value.hint == (f"did you mean '{meant}'?" if meant else "")
+    assert not xz.open_array(store)[...].any()
+
+
 def test_unknown_block_lengths() -> None:
     """Blocks of unknown length have no place in an array."""
     data = da.from_array(np.arange(10), chunks=5)

@@ -28,7 +28,7 @@ from .indexer import Indexer
 from .layout import Layout
 from .options import Options
 from .reading import read
-from .selection import Selection, parse_basic, split_fields
+from .selection import Selection, check_fields, parse_basic, split_fields
 from .spec import JSON, ArraySpec
 from .stored import stored_chunks
 from .stores.base import Store
@@ -182,11 +182,13 @@ class Array:
         """Return the selected values as a NumPy array (or scalar), with NumPy's meaning of ``key``."""
         key, fields = split_fields(key)
         try:
+            if fields is not None:
+                check_fields(fields, self.dtype)
             selection = parse_basic(key, self.shape)
         except SelectionError as error:
             raise error.at(self.where)  # noqa: B904 (the same error, with its place)
         values = self.read(selection)
-        return values if fields is None else self._pick(values, fields)
+        return values if fields is None else values[fields]
 
     def write(self, selection: Selection, values: Any, lock: LockOf | None = None) -> None:
         """Write ``values``, which broadcast to the shape of a parsed selection.
@@ -217,14 +219,6 @@ class Array:
         except SelectionError as error:
             raise error.at(self.where)  # noqa: B904
         self.write(selection, values)
-
-    def _pick(self, values: Any, fields: Any) -> Any:
-        names = self.dtype.names or ()
-        for field in [fields] if isinstance(fields, str) else fields:
-            if field not in names:
-                known = f"it has {', '.join(names)}" if names else f"it holds {self.dtype}, which has no fields"
-                raise SelectionError(f"{field!r} is no field of the array: {known}", where=self.where)
-        return values[fields]
 
     @property
     def oindex(self) -> Indexer:

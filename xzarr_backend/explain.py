@@ -18,7 +18,7 @@ from .display_text import bytes_text, plain, shape_text
 from .errors import SelectionError
 from .layout import Layout, Shards
 from .plan import Part, permute, plan, within
-from .selection import Selection, parse_basic, split_fields
+from .selection import Selection, check_fields, parse_basic, split_fields
 from .shard_fetching import WHOLE_SHARE
 from .stores.base import ByteRange
 
@@ -156,7 +156,9 @@ def explain(array: Array, key: Any, limit: int | None = None) -> Explanation:
     if limit is None:
         limit = REMOTE_LIMIT if array.store.concurrent else LIMIT
     try:
-        selection = parse_basic(split_fields(key)[0], array.shape)
+        key, fields = split_fields(key)
+        check_fields(fields, array.dtype)
+        selection = parse_basic(key, array.shape)
         planned = plan(selection, array.layout.grid)
     except SelectionError as error:
         raise error.at(array.where)  # noqa: B904

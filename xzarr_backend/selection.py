@@ -323,3 +323,12 @@ def split_fields(key: Any) -> tuple[Any, Any]:
         return key, None
     rest = tuple(item for item in items if not isinstance(item, str))
     return (rest or Ellipsis), names[0] if len(names) == 1 else names
+
+
+def check_fields(fields: Any, dtype: np.dtype[Any]) -> None:
+    """Raise `SelectionError` for ``fields``, as `split_fields` gives them, that records of ``dtype`` do not have."""
+    names = dtype.names or ()
+    for field in [fields] if isinstance(fields, str) else fields or ():
+        if field not in names:
+            known = f"it has {', '.join(names)}" if names else f"it holds {dtype}, which has no fields"
+            raise SelectionError(f"{field!r} is no field of the array: {known}")

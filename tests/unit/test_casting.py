@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import xzarr_backend as xz
+from tests.stores_fakes import CountingStore
+from xzarr_backend.stores import MemoryStore
 
 RECORD = [("i", "i1"), ("s", "S2"), ("f", "f4"), ("t", "M8[s]"), ("sub", [("x", "u1")])]
 WIDE = [("i", "i4"), ("s", "S4"), ("f", "f8"), ("t", "M8[ms]"), ("sub", [("x", "i8")])]
@@ -152,6 +154,21 @@ def test_leading_dimensions_of_length_one() -> None:
     assert array[...].tolist() == [1, 1, 1]
     with pytest.raises(xz.SelectionError, match="do not fit"):
         array[...] = np.ones((2, 3))
+
+
+def test_fields_that_are_not_there_are_refused_before_anything_is_read() -> None:
+    """A name in the brackets of an array that is meant for its group does not fetch the whole array first."""
+    store = CountingStore(MemoryStore())
+    xz.create_array(store, "numbers", data=np.arange(6), chunks=2)
+    xz.create_array(store, "records", data=np.ones(6, "i4,f8"), chunks=2)
+    for name, hint in (("numbers", "has no fields"), ("records", "it has f0, f1")):
+        array = xz.open_array(store, name)
+        store.reset()
+        for key in ("b", ["b"], ("b", 0)):
+            with pytest.raises(xz.SelectionError, match=f"'b' is no field of the array.*{hint}"):
+                array[key]
+        assert store.requests == []
+    np.testing.assert_array_equal(xz.open_array(store, "records")["f1", 1:3], [1, 1])
 
 
 def test_fields_are_not_written_on_their_own() -> None:

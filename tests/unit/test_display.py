@@ -337,6 +337,8 @@ def test_explaining_a_wrong_selection_or_a_damaged_shard_is_an_error(sharded: xz
     """A selection that does not fit is a `SelectionError`; a wrong index is a `ChunkError` that names the shard."""
     with pytest.raises(xz.SelectionError):
         sharded.explain(np.s_[0, 0, 0])
+    with pytest.raises(xz.SelectionError, match="'b' is no field"):
+        sharded.explain("b")
     store: Store = sharded.store
     store.set("a/c/0/0", bytes(196))
     with pytest.raises(xz.ChunkError, match="a/c/0/0"):

@@ -42,7 +42,7 @@ class Policy(NamedTuple):
 def choose_chunks(name: Any, variable: xr.Variable, encoding: Mapping[str, Any], policy: Policy) -> Chunking:
     """Return the chunks and shards for ``variable``; raise `ArgumentError`, `MetadataError` or `RegionError`."""
     blocks = variable.chunks
-    shards = _shards(name, encoding.get("shards"), variable.ndim, policy)
+    shards = _shards(name, variable, encoding.get("shards"), policy)
     given = _given(name, variable, encoding.get("chunks"), policy)
     if given is None:
         return Chunking(_from_blocks(name, blocks, policy), shards)
@@ -127,17 +127,21 @@ def _named(name: Any, variable: xr.Variable, chunks: str, policy: Policy) -> Any
 
 def _by_dimension(name: Any, variable: xr.Variable, chunks: Mapping[Any, Any], policy: Policy) -> tuple[Any, ...]:
     """Return the chunks by dimension; those not named follow the blocks, or take the whole dimension."""
-    unknown = [dim for dim in chunks if dim not in variable.dims]
-    if unknown:
-        raise MetadataError(
-            f"encoding['chunks'] names the dimension {unknown[0]!r}, which variable {name!r} does not have",
-            hint=f"it has {', '.join(map(repr, variable.dims))}",
-        )
+    _refuse_unknown("chunks", chunks, name, variable)
     blocks = variable.chunks or tuple((size,) for size in variable.shape)
     return tuple(
         _checked(name, chunks[dim], size, policy) if dim in chunks else _item(sizes, policy.rectilinear)
         for dim, size, sizes in zip(variable.dims, variable.shape, blocks, strict=True)
     )
+
+
+def _refuse_unknown(key: str, lengths: Mapping[Any, Any], name: Any, variable: xr.Variable) -> None:
+    unknown = [dim for dim in lengths if dim not in variable.dims]
+    if unknown:
+        raise MetadataError(
+            f"encoding[{key!r}] names the dimension {unknown[0]!r}, which variable {name!r} does not have",
+            hint=f"it has {', '.join(map(repr, variable.dims))}",
+        )
 
 
 def _checked(name: Any, item: Any, length: int, policy: Policy) -> Any:
@@ -157,11 +161,21 @@ def _checked(name: Any, item: Any, length: int, policy: Policy) -> Any:
     )
 
 
-def _shards(name: Any, shards: Any, ndim: int, policy: Policy) -> Any:
+def _shards(name: Any, variable: xr.Variable, shards: Any, policy: Policy) -> Any:
+    """Return the shards that the encoding names, by dimension or in their order; "auto" and sizes as they are."""
+    if isinstance(shards, Mapping):
+        _refuse_unknown("shards", shards, name, variable)
+        left = [dim for dim in variable.dims if dim not in shards]
+        if left:
+            raise MetadataError(
+                f"encoding['shards'] leaves the length along {left[0]!r} of variable {name!r} open",
+                hint="name all dimensions",
+            )
+        shards = tuple(shards[dim] for dim in variable.dims)
     if isinstance(shards, list | tuple):
         if policy.as_xarray:
             _refuse_rectilinear("shards", shards, name)
-        if len(shards) != ndim and not policy.explicit:
+        if len(shards) != variable.ndim and not policy.explicit:
             return None  # inherited from before dimensions were dropped
     return shards
 

@@ -119,6 +119,18 @@ def test_chunks_are_given_in_many_ways(tmp_path: Path, chunks: Any, stored: Any)
     xr.testing.assert_identical(opened(tmp_path / "a.zarr"), small())
 
 
+def test_shards_are_given_by_dimension(tmp_path: Path) -> None:
+    """Shards are named by dimension as chunks are, in any order; all of them, and none that the variable lacks."""
+    given = {"chunks": {"y": 3, "x": 5}, "shards": {"x": 10, "y": 6}}
+    xz.to_zarr(small(), tmp_path / "a.zarr", encoding={"a": given})
+    stored = xz.open_array(tmp_path / "a.zarr", "a")
+    assert (stored.chunks, stored.shards) == ((3, 5), (6, 10))
+    xr.testing.assert_identical(opened(tmp_path / "a.zarr"), small())
+    for shards, problem in (({"y": 6}, "leaves the length along 'x'"), ({"z": 6}, "'z', which variable 'a' does not")):
+        with pytest.raises(xz.MetadataError, match=problem):
+            xz.to_zarr(small(), tmp_path / "b.zarr", encoding={"a": {"chunks": 2, "shards": shards}})
+
+
 def test_chunks_follow_the_blocks_of_dask(tmp_path: Path) -> None:
     """Without an encoding, and for dimensions that it does not name, chunks are dask's."""
     ds = small().chunk(y=5, x=4)

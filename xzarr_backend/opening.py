@@ -45,8 +45,8 @@ def open(
     only, "r+" and "a" also write. ``zarr_format``: 2, 3, or None to find out. ``consolidated``: None uses consolidated
     metadata where there are some, True demands them, False ignores them. ``missing``: what chunks that are not stored
     are: "fill" (the fill value), "warn" or "raise". ``max_chunk_bytes``: the most memory one decoded chunk may take.
-    ``allow_codecs``: codecs to allow although they execute code ("pickle"). ``strict``: refuse what the specification
-    refuses. ``quirks``: read what only this writer means so ("exzarr").
+    ``allow_codecs``: a codec, or several, to allow although they execute code ("pickle"). ``strict``: refuse what the
+    specification refuses. ``quirks``: read what only this writer means so ("exzarr").
     Raises `NodeNotFoundError`, `MetadataError` or `UnsupportedError`.
     """
     _check("mode", mode, MODES)
@@ -55,7 +55,8 @@ def open(
     check_quirks(quirks)
     if not isinstance(max_chunk_bytes, int):
         raise XzarrError(f"max_chunk_bytes={max_chunk_bytes!r:.80} is no number of bytes")
-    options = Options(missing, max_chunk_bytes, quirks, strict, frozenset(allow_codecs), mode != "r")
+    allowed = frozenset([allow_codecs] if isinstance(allow_codecs, str) else allow_codecs)
+    options = Options(missing, max_chunk_bytes, quirks, strict, allowed, mode != "r")
     opened = open_store(store, mode=mode, storage_options=storage_options)
     return open_node(opened, clean_path(path), options, kind=kind, zarr_format=zarr_format, consolidated=consolidated)
 

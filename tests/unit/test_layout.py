@@ -158,7 +158,8 @@ def test_what_one_caller_allows_is_not_allowed_to_all() -> None:
         b'"compressor": null, "filters": [{"id": "pickle"}]}'
     )
     store.set(".zarray", document)
-    assert xz.open_array(store, allow_codecs={"pickle"}).layout.pipeline
+    for allowed in ({"pickle"}, ["pickle"], "pickle"):
+        assert xz.open_array(store, allow_codecs=allowed).layout.pipeline
     with pytest.raises(UnsupportedError, match="executes code"):
         xz.open_array(store)
 

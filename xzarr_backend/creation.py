@@ -79,17 +79,18 @@ def create_array(
     path = clean_path(f"{path}/{name}" if name else path)
     opened = _opened(store, storage_options, durable)
     values = None if data is None else _values(data, dtype)
+    names = (dimension_names,) if isinstance(dimension_names, str) else dimension_names  # not its letters
     keywords = {
         "shape": _shape(shape, values),
         "dtype": _dtype(dtype, values),
-        "chunks": _by_name("chunks", chunks, dimension_names),
-        "shards": _by_name("shards", shards, dimension_names),
+        "chunks": _by_name("chunks", chunks, names),
+        "shards": _by_name("shards", shards, names),
         "filters": filters,
         "compressors": compressors,
         "serializer": serializer,
         "fill_value": fill_value,
         "order": order,
-        "dimension_names": dimension_names,
+        "dimension_names": names,
         "attributes": _attributes(attributes),
         "chunk_key_encoding": chunk_key_encoding,
         "zarr_format": zarr_format,

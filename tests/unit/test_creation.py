@@ -477,3 +477,12 @@ def test_nodes_have_the_format_of_the_groups_above(tmp_path: Path, zarr_format: 
         assert xz.open_array(place, "g/b").zarr_format == zarr_format
     assert xz.create_array(place, "i", data=[1], zarr_format=5 - zarr_format).zarr_format == 5 - zarr_format
     assert xz.create_array({}, data=[1]).zarr_format == xz.create_group({}).zarr_format == 3
+
+
+def test_a_text_is_one_dimension_name() -> None:
+    """A text for the names of dimensions is one name, as xarray has it, not a name for each of its letters."""
+    for name in ("time", "x"):
+        array = xz.create_array({}, data=[1, 2, 3], chunks={name: 2}, dimension_names=name)
+        assert (array.dimension_names, array.chunks) == ((name,), (2,))
+    with pytest.raises(xz.MetadataError, match="1 dimension names do not fit an array of 4 dimensions"):
+        xz.create_array({}, shape=(1, 1, 1, 1), dtype="i4", dimension_names="time")

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -311,3 +312,15 @@ def test_failing_store_fails_when_told() -> None:
     assert store.get("k") == b"v"
     store.set("other", b"w")
     assert store.list_dir("") == ["k", "other"]
+
+
+def test_mappings_that_zarr_python_has_filled() -> None:
+    """What it leaves in a plain mapping are objects of its own: the store that made them is to be given."""
+    zarr = pytest.importorskip("zarr")
+    filled: dict[str, Any] = {}
+    zarr.create_array(zarr.storage.MemoryStore(filled), data=np.arange(3))
+    with pytest.raises(XzarrError, match=r"is a Buffer, not bytes(.|\n)*give zarr\.storage\.MemoryStore\(mapping\)"):
+        xz.open(filled)
+    assert list(xz.open_array(zarr.storage.MemoryStore(filled))[:]) == [0, 1, 2]
+    with pytest.raises(XzarrError, match="from keys to bytes"):
+        xz.open({"zarr.json": "text"})

@@ -61,7 +61,14 @@ class MappingStore(Store):
         try:
             return view_of(value)
         except TypeError as error:
-            raise XzarrError(f"the value of {key!r} is a {type(value).__name__}, not bytes", where=self.url) from error
+            by_zarr_python = type(value).__module__.startswith("zarr.")
+            raise XzarrError(
+                f"the value of {key!r} is a {type(value).__name__}, not bytes",
+                where=self.url,
+                hint="zarr-python has filled this mapping: give zarr.storage.MemoryStore(mapping) instead"
+                if by_zarr_python
+                else "give a mapping from keys to bytes",
+            ) from error
 
     def get_ranges(
         self, key: str, ranges: Sequence[ByteRange], stamp: Hashable = None

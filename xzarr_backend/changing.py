@@ -34,7 +34,7 @@ from .stored import StoredChunk, stored_chunks
 from .stored_documents import store_new_document
 from .stores.base import Store
 from .stores.files import ObjectLock, own_lock, thread_lock
-from .writing import Destination, write
+from .writing import Destination, erase
 
 if TYPE_CHECKING:
     from .array import Array
@@ -348,7 +348,7 @@ def clear_beyond(array: Array, shape: tuple[int, ...]) -> None:
     for axis, (length, end) in enumerate(zip(shape, ends, strict=True)):
         if length < end:
             for region in _cut_regions(spec.chunk_grid, axis, slice(length, end), stored):
-                write(destination, parse_basic(region, spec.shape), np.asarray(layout.fill, layout.dtype))
+                erase(destination, parse_basic(region, spec.shape))
 
 
 def _cut_regions(grid: ChunkGrid, axis: int, cut: slice, stored: Listing) -> Iterator[tuple[slice, ...]]:

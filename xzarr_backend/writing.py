@@ -101,6 +101,29 @@ def _write_object(
         _store(store, key, update(store.get(key, None, encoded_buffer(expected_nbytes(layout)))))
 
 
+def erase(destination: Destination, selection: Selection) -> None:
+    """Write the fill value; zero in its place where the codecs cannot store it, as filters that refuse NaN."""
+    layout = destination.layout
+    try:
+        write(destination, selection, np.asarray(layout.fill, layout.dtype))
+    except ChunkError:
+        if _stores_fill(layout):
+            raise
+        write(destination, selection, np.asarray(layout.data_type.zero, layout.dtype))
+
+
+def _stores_fill(layout: Layout) -> bool:
+    shape = layout.grid.largest_chunk
+    shards = layout.shards if layout.regular else layout.shards_for(shape)
+    if shards is not None:
+        return _stores_fill(shards.inner)
+    try:
+        layout.pipeline_for(shape).encode(np.full(shape, layout.fill, layout.dtype))
+    except ChunkError:
+        return False
+    return True
+
+
 def _not_written(error: Exception, destination: Destination, coords: tuple[int, ...], key: str) -> ChunkError:
     """Return the `ChunkError` for a failure to write the chunk at ``coords``; the object is then as it was."""
     where = f"{destination.where}, chunk {tuple(coords)}, key {key!r}"

@@ -82,3 +82,17 @@ def test_fill_values_that_a_filter_cannot_store(name: str, fill: float, zarr_for
         np.testing.assert_array_equal(array[...], np.array([fill] * 4 + [0, 1, 2, 3, 4], "f4"))
         with pytest.raises(ChunkError, match="cannot store"):
             array[0] = 1
+        array.resize((6,))
+        np.testing.assert_array_equal(array[...], np.array([fill] * 4 + [0, 1], "f4"))
+        array.resize((12,))
+        np.testing.assert_array_equal(array[...], np.array([fill] * 4 + [0, 1, 0, 0] + [fill] * 4, "f4"))
+
+
+def test_an_array_shrinks_within_shards_whose_codecs_refuse_its_fill_value() -> None:
+    """What is cut off of an inner chunk becomes zero, as in chunks that are no shards."""
+    filters = {"id": "fixedscaleoffset", "offset": 0, "scale": 10, "dtype": "<f4", "astype": "<i2"}
+    keywords: dict[str, Any] = {"filters": [filters], "chunks": 4, "shards": 8, "fill_value": np.nan}
+    array = xz.create_array({}, data=np.arange(8, dtype="f4"), **keywords)
+    array.resize((6,))
+    array.resize((8,))
+    np.testing.assert_array_equal(array[...], np.array([0, 1, 2, 3, 4, 5, 0, 0], "f4"))

@@ -120,6 +120,8 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     the common compressors do not have.
     """
     named = named_of(codec)
+    if isinstance(codec, Mapping) and "name" in codec:
+        _check_placed(codec)
     prefixed = named.name.startswith(_OWN)
     short = named.name.removeprefix(_OWN)
     short = _OLD_NAMES.get(short, short)
@@ -144,6 +146,16 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     if short in _SAME_IN_V3 or (short in V3_CODECS and not prefixed):
         return Named(short, configuration)
     return Named(_OWN + short if prefixed or _OWN + short in CODECS else short, configuration)
+
+
+def _check_placed(codec: Mapping[str, Any]) -> None:
+    """Refuse members beside ``configuration``: they would be ignored, and another level stored than was meant."""
+    beside = {name: item for name, item in codec.items() if name not in ("name", "configuration", "must_understand")}
+    if beside:
+        raise MetadataError(
+            f"codec {codec['name']!r} has {next(iter(beside))!r} beside its name, where only its configuration belongs",
+            hint=f'give {{"name": {codec["name"]!r}, "configuration": {beside!r:.80}}}',
+        )
 
 
 def _check_members(name: str, configuration: Mapping[str, JSON]) -> None:

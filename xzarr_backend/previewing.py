@@ -1,6 +1,7 @@
 """`plan_writes`: what a write would share, before anything is written.
 
-Imports dask_writer, parallel_writing and write_report; xarray_writer at its first use. Invariant: nothing is stored.
+Imports dask_writer, parallel_writing, saving and write_report; xarray_writer at its first use. Invariant: nothing is
+stored.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .dask_writer import Request, open_target
-from .parallel_writing import ArrayWrite, is_lazy, plan_all
+from .parallel_writing import ArrayWrite, plan_all
+from .saving import check_storable, is_of_xarray
 from .write_report import WriteReport, report_of
 
 
@@ -20,11 +20,12 @@ def plan_writes(obj: Any, store: Any, *args: Any, **keywords: Any) -> WriteRepor
 
     ``obj`` is a dask or NumPy array, or a Dataset, DataArray or DataTree of xarray.
     """
+    check_storable(obj)
     checks: dict[str, Any] = {
         name: keywords[name] for name in ("safe_chunks", "lock_factory", "align_chunks") if name in keywords
     }
     writes: Sequence[ArrayWrite]
-    if is_lazy(obj) or isinstance(obj, np.ndarray):
+    if not is_of_xarray(obj):
         for elsewhere in ("safe_chunks", "lock_factory", "compute", "return_stored"):
             keywords.pop(elsewhere, None)
         writes = [_planned(obj, store, *args, **keywords)]

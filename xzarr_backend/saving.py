@@ -18,17 +18,27 @@ def to_zarr(obj: Any, store: Any = None, **keywords: Any) -> Any:
     ``durable``, ``profile``): see `xarray_writer.write_dataset`. A dask or NumPy array takes those of
     `dask.array.to_zarr`: see `dask_writer.to_zarr`.
     """
-    xarray = sys.modules.get("xarray")  # there is no object of xarray before xarray is loaded
-    if xarray is not None and isinstance(obj, xarray.Dataset | xarray.DataArray | xarray.DataTree):
+    check_storable(obj)
+    if is_of_xarray(obj):
         from . import xarray_accessors  # noqa: F401 (registers them)
         from .xarray_writer import write_object
 
         return write_object(obj, store, **keywords)
-    if not hasattr(obj, "shape") or not hasattr(obj, "dtype"):
+    from .dask_writer import to_zarr
+
+    return to_zarr(obj, store, **keywords)
+
+
+def is_of_xarray(obj: Any) -> bool:
+    """Return whether ``obj`` is a Dataset, DataArray or DataTree."""
+    xarray = sys.modules.get("xarray")  # there is no object of xarray before xarray is loaded
+    return xarray is not None and isinstance(obj, xarray.Dataset | xarray.DataArray | xarray.DataTree)
+
+
+def check_storable(obj: Any) -> None:
+    """Raise `ArgumentError` for what no writer stores."""
+    if not is_of_xarray(obj) and not (hasattr(obj, "shape") and hasattr(obj, "dtype")):
         raise ArgumentError(
             f"a {type(obj).__name__} cannot be stored",
             hint="give a Dataset, DataArray or DataTree of xarray, or a dask or NumPy array",
         )
-    from .dask_writer import to_zarr
-
-    return to_zarr(obj, store, **keywords)

@@ -97,6 +97,8 @@ def _chain(
         raise MetadataError(f'order={order!r} must be "C" or "F"')
     size = dtype.itemsize or 1
     first = [spelled(codec, zarr_format, size) for codec in _several(None if _is_auto(filters) else filters)]
+    if first and first[0].name == "numcodecs.delta":  # which numcodecs, and so other readers, cannot do without
+        first[0] = Named(first[0].name, {"dtype": dtype.numpy.str, **first[0].configuration})
     if _is_auto(compressors):
         compressors = "zstd"
     last = [spelled(codec, zarr_format, size) for codec in _several(compressors)]

@@ -245,6 +245,13 @@ def test_misspelt_keywords(call: Any, keywords: Any) -> None:
     assert not xz.open_array(store)[...].any()
 
 
+@pytest.mark.parametrize("call", [xz.to_zarr, xz.plan_writes])
+def test_what_cannot_be_stored(call: Any) -> None:
+    """What is no array and nothing of xarray is refused by its type."""
+    with pytest.raises(xz.ArgumentError, match="a list cannot be stored"):
+        call([1, 2], {})
+
+
 def test_unknown_block_lengths() -> None:
     """Blocks of unknown length have no place in an array."""
     data = da.from_array(np.arange(10), chunks=5)

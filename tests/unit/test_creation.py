@@ -486,3 +486,26 @@ def test_a_text_is_one_dimension_name() -> None:
         assert (array.dimension_names, array.chunks) == ((name,), (2,))
     with pytest.raises(xz.MetadataError, match="1 dimension names do not fit an array of 4 dimensions"):
         xz.create_array({}, shape=(1, 1, 1, 1), dtype="i4", dimension_names="time")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_members_of_a_codec_beside_its_name_are_refused(zarr_format: int) -> None:
+    """A level that stands beside the name, as numcodecs has it, is not lost without a word."""
+    for codec in ({"name": "gzip", "level": 9}, {"name": "zstd", "configuration": {}, "level": 3}):
+        with pytest.raises(xz.MetadataError, match="'level' beside its name") as caught:
+            xz.create_array({}, data=[1, 2], compressors=codec, zarr_format=zarr_format)
+        assert "'level'" in caught.value.hint and "configuration" in caught.value.hint
+    for codec in ({"id": "gzip", "level": 9}, {"name": "gzip", "configuration": {"level": 9}, "must_understand": True}):
+        array = xz.create_array({}, data=[1, 2], compressors=codec, zarr_format=zarr_format)
+        assert array.spec.codecs[-1].configuration["level"] == 9
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_delta_has_the_data_type_of_the_array(zarr_format: int) -> None:
+    """``delta`` without a data type gets that of the array: numcodecs, and so zarr-python, needs one."""
+    for delta in ("delta", {"id": "delta"}, {"id": "delta", "astype": "<i8"}):
+        store: dict[str, bytes] = {}
+        xz.create_array(store, data=np.arange(5, dtype="i4"), filters=delta, zarr_format=zarr_format)
+        array = xz.open_array(store)
+        assert [codec.configuration["dtype"] for codec in array.spec.codecs if "delta" in codec.name] == ["<i4"]
+        np.testing.assert_array_equal(array[:], np.arange(5))

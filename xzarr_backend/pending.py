@@ -101,11 +101,6 @@ def pending_fields(store: Store, path: str) -> dict[str, Fields | None]:
     }
 
 
-def pending_shapes(store: Store, path: str) -> dict[str, tuple[int, ...]]:
-    """Return the shapes to use for arrays of the group at ``path``, by name, while an append is under way."""
-    return {name: tuple(fields["shape"]) for name, fields in pending_fields(store, path).items() if fields is not None}
-
-
 def patched(document: Mapping[str, JSON], fields: Fields) -> dict[str, JSON]:
     """Return an array's document with the ``fields`` in the place of its own."""
     return {**document, **fields}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -19,14 +19,12 @@ from .changing import check_unchanged, clear_beyond, store_shape
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
-from .pending import STORED, WRITING, Record, format_record, load_record, pending_shapes, record_key, turn_of
+from .pending import STORED, WRITING, Record, format_record, load_record, record_key, turn_of
 from .placing import spare_strangers
 from .spec import JSON, ArraySpec
 from .stores.base import Store
 from .stores.files import ThreadLock, host_mark, lives, own_lock
 from .stores.local import LocalStore
-
-__all__ = ["Append", "AppendInMemory", "Replacement", "can_stage", "pending_shapes", "recover", "replaced_node"]
 
 SWEEP_SECONDS = 0.5  # a store of millions of files is not searched whole before each write
 WEEK = 7 * 86_400.0  # seconds after which the append of another host is nobody's
@@ -159,16 +157,10 @@ class Append:
             record = _noted(store, group_path, old, new)
         return cls(store, group_path, record)
 
-    def commit(self, grow: Callable[[], None] | None = None) -> None:
-        """Let the arrays have their new shapes, now that every chunk is stored.
-
-        ``grow`` writes what else is to change with them, arrays first and consolidated metadata last; the shapes are
-        written here where it does not. Its failure rolls the append back and is raised.
-        """
+    def commit(self) -> None:
+        """Let the arrays have their new shapes, now that every chunk is stored; a failure rolls the append back."""
         try:
             self._set_state(STORED)
-            if grow is not None:
-                grow()
             finish(self.store, self.path, self.record)
         except BaseException as error:
             try:

@@ -21,6 +21,7 @@ ROWS: tuple[dict[str, str], ...] = (
         "errors": "",
         "code_points": "errors",
         "memory": "",
+        "paths": "",
         "pieces": "",
         "spec": "",
         "numpy_types": "errors spec",

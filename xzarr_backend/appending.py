@@ -19,6 +19,7 @@ from .formats.v3 import parse_array_v3
 from .journal import remove_journal
 from .nodes import place_of
 from .options import Options
+from .paths import join, prefix_of
 from .pending import FOLDER, Fields, Record, ancestors, patched, patched_inline, patched_zmetadata, record_key
 from .spec import JSON, ArraySpec
 from .stores.base import Store
@@ -30,7 +31,7 @@ def change_of(store: Store, group: str, name: str, old: Any, new: tuple[int, ...
     """Return the members of an array's document that differ before and after."""
     if old is None:
         return {"old": None, "new": None}
-    path = _member(group, name)
+    path = join(group, name)
     key, document = _load_document(store, path)
     if document is not None:
         with own_lock(store, key):  # who appends to this array alone, and may not know of the note yet, ends first
@@ -51,10 +52,6 @@ def change_of(store: Store, group: str, name: str, old: Any, new: tuple[int, ...
         before["chunk_grid"] = document["chunk_grid"]
         after["chunk_grid"] = resized_spec(spec, tuple(new)).document["chunk_grid"]
     return {"old": before, "new": after}
-
-
-def _member(group: str, name: str) -> str:
-    return f"{group}/{name}" if group else name
 
 
 def _load_document(store: Store, path: str) -> tuple[str, dict[str, JSON] | None]:
@@ -85,9 +82,9 @@ def undo(store: Store, path: str, record: Record) -> None:
     _patch_documents(store, path, before, ())
     for name, fields in before.items():
         if fields is None:
-            store.delete_prefix(f"{_member(path, name)}/")
+            store.delete_prefix(f"{join(path, name)}/")
         else:
-            grown = _grown_array(store, _member(path, name), record["arrays"][name]["new"])
+            grown = _grown_array(store, join(path, name), record["arrays"][name]["new"])
             clear_beyond(grown, tuple(fields["shape"]))
     remove_journal(store, path)  # the objects that it lists are gone
     forget(store, path)
@@ -107,7 +104,7 @@ def forget(store: Store, path: str) -> None:
 def remove_folder(store: Store, path: str) -> None:
     """Remove the folder of the note where nothing lies in it."""
     if isinstance(store, LocalStore):
-        store.remove_empty(f"{path}/{FOLDER}" if path else FOLDER)
+        store.remove_empty(prefix_of(path) + FOLDER)
 
 
 def _patch_documents(store: Store, path: str, changes: Mapping[str, Fields | None], created: Iterable[str]) -> None:
@@ -117,12 +114,12 @@ def _patch_documents(store: Store, path: str, changes: Mapping[str, Fields | Non
     """
     for name, fields in changes.items():
         if fields is not None:
-            _patch_array(store, _member(path, name), fields)
-    added = {name: _documents(store, _member(path, name)) for name in created}
+            _patch_array(store, join(path, name), fields)
+    added = {name: _documents(store, join(path, name)) for name in created}
     for group, prefix in ancestors(path):
         below = {f"{prefix}{name}": fields for name, fields in changes.items()}
         new = {f"{prefix}{name}": documents for name, documents in added.items()}
-        start = f"{group}/" if group else ""
+        start = prefix_of(group)
         _rewrite(store, f"{start}zarr.json", partial(patched_inline, changes=below, added=new))
         _rewrite(store, f"{start}.zmetadata", partial(patched_zmetadata, changes=below, added=new))
 

@@ -27,6 +27,7 @@ from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import parse_array_v3, parse_group_v3
 from .layout import compile_layout
 from .nodes import place_of
+from .paths import join, prefix_of
 from .pending import forget_cut, load_record, note_cut, noted_cut, patched, turn_of
 from .selection import parse_basic
 from .spec import JSON, ArraySpec, GroupSpec
@@ -76,7 +77,7 @@ def check_writable(node: Node) -> None:
 def change_attributes(node: Node, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
     """Store what ``change`` returns for the attributes, in one step; raise `MetadataError` or `ReadOnlyError`."""
     check_writable(node)
-    spec, prefix = node.spec, f"{node.path}/" if node.path else ""
+    spec, prefix = node.spec, prefix_of(node.path)
 
     def changed(stored: Mapping[str, JSON]) -> dict[str, JSON]:
         try:
@@ -209,8 +210,7 @@ def _undo(grown: Array, before: ArraySpec, store_shape: Callable[[ArraySpec], No
 
 
 def _document_key(array: Array) -> str:
-    name = "zarr.json" if array.zarr_format == 3 else ".zarray"
-    return f"{array.path}/{name}" if array.path else name
+    return join(array.path, "zarr.json" if array.zarr_format == 3 else ".zarray")
 
 
 def _stored_document(array: Array) -> Mapping[str, JSON]:

@@ -12,6 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from .paths import join
+
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_XZARR_COMPLETE"  # where click looks whether it is asked for completions
 
@@ -34,7 +36,7 @@ def members(context: click.Context, parameter: click.Parameter, incomplete: str)
         names = list(open_group(place, group))
     except Exception:  # no store, no group, not readable: nothing to complete
         return []
-    paths = (f"{group}/{name}" if group else name for name in sorted(names))
+    paths = (join(group, name) for name in sorted(names))
     return [CompletionItem(path) for path in paths if path.startswith(incomplete)]
 
 

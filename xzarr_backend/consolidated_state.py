@@ -25,6 +25,7 @@ from .inventory import (
     load_documents,
     load_nodes,
 )
+from .paths import prefix_of
 from .spec import JSON
 
 _FIELDS = ((ZARR_JSON, "zarr_json"), (ZARRAY, "zarray"), (ZGROUP, "zgroup"), (ZATTRS, "zattrs"))
@@ -56,7 +57,7 @@ def consolidated_groups(inventory: Inventory) -> dict[str, Members]:
 def ask_consolidated(inventory: Inventory) -> None:
     """Find the nodes of a store that cannot be listed through its consolidated metadata."""
     for group, members in list(consolidated_groups(inventory).items()):
-        prefix = f"{group}/" if group else ""
+        prefix = prefix_of(group)
         load_nodes(inventory, [f"{prefix}{member}" for member in members if member])
 
 
@@ -80,7 +81,7 @@ def restorable(inventory: Inventory, path: str) -> Documents:
 
 def stale_members(inventory: Inventory, group: str, members: Members) -> list[tuple[str, str]]:
     """Return (member's path in the group, what differs) for all that consolidated metadata say otherwise."""
-    prefix = f"{group}/" if group else ""
+    prefix = prefix_of(group)
     own = {path[len(prefix) :]: d for path, d in inventory.nodes.items() if path.startswith(prefix) and path != group}
     if group in inventory.nodes:
         own[""] = inventory.nodes[group]
@@ -105,7 +106,7 @@ def stale_above(inventory: Inventory, path: str) -> list[tuple[str, str, str]]:
     """
     stale = []
     for group in sorted({*_parents(path)} - {path}):
-        prefix = f"{group}/" if group else ""
+        prefix = prefix_of(group)
         relative = path[len(prefix) :]
         names = (ZARR_JSON, ZMETADATA)
         loaded = load_documents(inventory.store, [f"{prefix}{name}" for name in names])

@@ -14,6 +14,7 @@ from .errors import MetadataError, NodeNotFoundError, UnsupportedError, not_too_
 from .fetching import get_document, get_documents
 from .formats.documents import parse_json
 from .nodes import GROUP, Found, find_node, load_children, place_of
+from .paths import join, prefix_of
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Store
@@ -42,7 +43,7 @@ def consolidate(store: Store, path: str) -> Found:
         )
     store.check_writable()
     found = find_node(store, path, kind=GROUP, consolidated=False)
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if found.spec.zarr_format == 2:
         store_new_document(store, f"{prefix}.zgroup", {"zarr_format": 2})
     key = f"{prefix}zarr.json" if found.spec.zarr_format == 3 else f"{prefix}.zmetadata"
@@ -90,7 +91,7 @@ def _walk(store: Store, path: str, below: str, found: Found, problems: list[tupl
         yield Member(name, child.found.spec)
         if isinstance(child.found.spec, GroupSpec):  # its own consolidated metadata may be out of date
             inner = child.found._replace(members=None)
-            yield from _walk(store, f"{path}/{child.name}" if path else child.name, f"{name}/", inner, problems)
+            yield from _walk(store, join(path, child.name), f"{name}/", inner, problems)
 
 
 def _inline(members: list[Member]) -> dict[str, JSON]:
@@ -114,7 +115,7 @@ def _zmetadata(members: list[Member]) -> dict[str, JSON]:
 
 
 def _documents_v2(member: Member) -> dict[str, JSON]:
-    prefix = f"{member.path}/" if member.path else ""
+    prefix = prefix_of(member.path)
     spec = member.spec
     if spec.zarr_format == 3:
         return {f"{prefix}zarr.json": clean(spec.document)}
@@ -169,7 +170,7 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
     tops = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
     names = [(top, name) for top in tops for name in ("zarr.json", ".zmetadata")]
     names.remove((path, "zarr.json"))  # which says nothing of itself as a member
-    keys = [f"{top}/{name}" if top else name for top, name in names]
+    keys = [join(top, name) for top, name in names]
     for key, raw in zip(keys, get_documents(store, keys), strict=True):
         if raw is None:
             continue
@@ -193,7 +194,7 @@ def _stored(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> Arra
 
 
 def _with_zmetadata(document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None) -> dict[str, JSON]:
-    prefix = f"{relative}/" if relative else ""
+    prefix = prefix_of(relative)
     entries = dict(document.get("metadata") or {})
     if spec is None:
         entries = {name: item for name, item in entries.items() if not name.startswith(prefix)}

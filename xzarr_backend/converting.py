@@ -23,6 +23,7 @@ from .executor import thread_budget
 from .group import Group
 from .journal import Journal, has_journal
 from .opening import open as open_node
+from .paths import prefix_of
 from .placing import array_documents, group_documents
 from .profiles import Profile, choose_format, extra_documents, find_profile
 from .spec import JSON
@@ -165,7 +166,7 @@ def _documents(
 
 def _array_documents(spec: Any, path: str) -> dict[str, JSON]:
     documents = array_documents(spec, path)
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     name = f"{prefix}zarr.json" if spec.zarr_format == 3 else f"{prefix}.zarray"
     return {**documents, name: {**spec.document, **documents[name]}}
 

@@ -20,6 +20,7 @@ from .errors import ChunkError, NodeNotFoundError, XzarrError
 from .executor import thread_budget
 from .journal import has_journal
 from .nodes import clean_path
+from .paths import prefix_of
 from .pending import FOLDER
 from .placing import DOCUMENTS
 from .stores import open_store
@@ -91,7 +92,7 @@ def copy(
     source = open_store(src, storage_options=storage_options)
     target = open_store(dst, mode="a", storage_options=target_storage_options)
     path = clean_path(path)
-    prefix, limit = f"{path}/" if path else "", parse_memory(memory)
+    prefix, limit = prefix_of(path), parse_memory(memory)
     check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler)
     found = sorted(
         (key[len(prefix) :], source.size(key) or 0 if size is None else size)

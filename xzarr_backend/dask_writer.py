@@ -26,6 +26,7 @@ from .parallel_writing import (
     rechunked,
     store_writes,
 )
+from .paths import prefix_of
 from .profile_creation import format_below
 from .profiles import find_profile
 from .stores import MemoryStore, open_store
@@ -174,7 +175,7 @@ class Request(NamedTuple):
         if not self.creates or not (self.overwrite or self.mode == "w") or keep_place:
             return None
         store = self.store
-        prefix = f"{self.path}/" if self.path else ""
+        prefix = prefix_of(self.path)
         if not store.list_dir(prefix):
             return None
         if not can_stage(store, self.path) and is_lazy(self.data) and reads_from(self.data, store, self.path):

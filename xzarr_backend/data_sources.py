@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .array import Array
+from .paths import prefix_of
 from .stores.base import Store
 
 
@@ -24,7 +25,7 @@ class Source(NamedTuple):
     def is_below(self, store: Store, path: str) -> bool:
         """Return whether it lies at or below ``path`` of ``store``."""
         if isinstance(self.store, Store):
-            return self.store == store and f"{self.path}/".startswith(f"{path}/" if path else "")
+            return self.store == store and f"{self.path}/".startswith(prefix_of(path))
         return f"{self.store}/".startswith(f"{_folder(store.url)}{f'/{path}' if path else ''}/")
 
 

@@ -21,6 +21,7 @@ from .doctor_readers import Forecast
 from .doctor_rules import READS, REFUSES, TS_V2_FILLS, TS_V3_FILLS
 from .errors import MetadataError, XzarrError
 from .inventory import ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, Document, Documents, Inventory
+from .paths import join, prefix_of
 
 V2_MEMBERS = frozenset(["zarr_format", "shape", "chunks", "dtype", "compressor", "fill_value", "order", "filters"])
 
@@ -64,7 +65,7 @@ def _broken(facts: Facts, inventory: Inventory) -> Iterator[Finding]:
 
 
 def _unreadable(name: str, path: str, document: Document, inventory: Inventory) -> Finding:
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if document.denied:
         return found("access-denied", f"/{prefix}{document.name}", document.problem)
     change = restored(restorable(inventory, path), document.name)
@@ -74,7 +75,7 @@ def _unreadable(name: str, path: str, document: Document, inventory: Inventory) 
 
 def check_group(path: str, documents: Documents, inventory: Inventory) -> Iterator[Finding]:
     """Yield what the documents of a group show."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     for name, document in documents.items():
         if document.content is None:
             kind = "attributes-not-json" if name == ZATTRS else "document-not-json"
@@ -98,7 +99,7 @@ def check_group(path: str, documents: Documents, inventory: Inventory) -> Iterat
 
 def _differ(path: str, documents: Documents, inventory: Inventory) -> bool:
     """Return whether readers of one version see another group than those of the other: a bare .zgroup is for ExZarr."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     bare = documents[ZGROUP].content == {"zarr_format": 2} and ZATTRS not in documents
     members = [d for p, d in inventory.nodes.items() if p != path and p.startswith(prefix)]
     return not bare or any(ZARR_JSON not in member for member in members)
@@ -108,7 +109,7 @@ def _format_number(place: str, path: str, document: Document, expected: int) -> 
     assert document.content is not None
     said = document.content.get("zarr_format")
     if said != expected:
-        key = f"{path}/{document.name}" if path else document.name
+        key = join(path, document.name)
         change = Mend(path, key, member("zarr_format", expected))
         yield found("wrong-format-number", place, f"{document.name} says zarr_format {said!r}", mends=(change,))
 
@@ -124,7 +125,7 @@ def check_undeclared(inventory: Inventory) -> Iterator[Finding]:
             if parent in seen or any(name in above for name in (ZGROUP, ZARR_JSON, ZARRAY)):
                 break
             seen.add(parent)
-            key = f"{parent}/{ZGROUP}" if parent else ZGROUP
+            key = join(parent, ZGROUP)
             change = Mend(parent, key, lambda _: {"zarr_format": 2})
             yield found("group-undeclared", f"/{parent}", f"no {ZGROUP} lies above /{path}", mends=(change,))
 

@@ -20,6 +20,7 @@ from .doctor_questions_v3 import mislabelled
 from .errors import reason
 from .inventory import Stored
 from .layout import Layout
+from .paths import prefix_of
 from .stored import parse_key
 
 LOCK = re.compile(r"\.lock(\.read|\.write)?$")
@@ -94,7 +95,7 @@ def _coords(facts: Facts, key: str, encoding: ChunkKeyEncoding) -> tuple[int, ..
     if len(numbers) < len(counts) or any(len(number) > 18 for number in numbers):
         return None
     coords = tuple(int(number) for number in numbers[len(numbers) - len(counts) :])
-    prefix = f"{facts.path}/" if facts.path else ""
+    prefix = prefix_of(facts.path)
     inside = all(coord < count for coord, count in zip(coords, counts, strict=True))
     return coords if inside and compile_key(encoding, prefix, len(counts))(coords) == key else None
 

@@ -34,6 +34,7 @@ from .inventory import (
 )
 from .nodes import find_in_parents
 from .options import Options
+from .paths import prefix_of
 from .spec import JSON, ArraySpec
 from .stored import parse_key
 from .stores.base import Store
@@ -350,7 +351,7 @@ def _zip_features(store: ZipStore) -> set[str]:
 
 def load_facts(store: Store, path: str = "", *, zarr_format: int | None = None, quirks: str | None = None) -> Facts:
     """Return the facts of the array at ``path``; of an archive, where a folder holds nothing else."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     names = (ZARR_JSON, ZARRAY, ZATTRS)
 
     def documents(source: Store) -> Documents:

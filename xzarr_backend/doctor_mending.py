@@ -17,6 +17,7 @@ from .doctor_questions_v3 import long_size
 from .errors import XzarrError
 from .formats.documents import parse_json
 from .inventory import COPY, Documents
+from .paths import prefix_of
 from .quirk_documents import OF_BYTES, null_members
 from .spec import JSON
 from .stored_documents import store_document
@@ -32,7 +33,7 @@ def member(name: str, value: JSON) -> Change:
 
 def array_mend(facts: Facts, change: Change) -> Mend:
     """Return the mend of an array's own document."""
-    prefix = f"{facts.path}/" if facts.path else ""
+    prefix = prefix_of(facts.path)
     return Mend(facts.path, f"{prefix}{facts.name}", change)
 
 
@@ -260,7 +261,7 @@ def mend(store: Store, findings: list[Finding], consolidated: list[str]) -> list
                 changes.setdefault(wanted.key, []).append(wanted.change)
     done = [key for key, wanted in changes.items() if _change(store, key, wanted)]
     for group in consolidated:
-        if any(f"{key}".startswith(f"{group}/" if group else "") for key in done):
+        if any(f"{key}".startswith(prefix_of(group)) for key in done):
             groups[group] = None
     for group in sorted(groups, key=lambda path: -path.count("/")):
         done.append(_consolidate(store, group))
@@ -290,7 +291,7 @@ def keep_copy(store: Store, key: str, raw: Any) -> None:
 
 
 def _consolidate(store: Store, group: str) -> str:
-    prefix = f"{group}/" if group else ""
+    prefix = prefix_of(group)
     for name in (".zmetadata", "zarr.json"):
         raw = store.get(f"{prefix}{name}")
         if raw is not None:

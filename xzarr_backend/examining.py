@@ -21,6 +21,7 @@ from .doctor_report import ArrayReport, Report
 from .errors import UnsupportedError, XzarrError, not_too_deep, reason
 from .inventory import Inventory, load_nodes, only_archive, take_inventory
 from .nodes import clean_path
+from .paths import prefix_of
 from .stores import open_store
 from .stores.base import Store
 
@@ -93,7 +94,7 @@ def _examine_all(store: Store, path: str, quirks: str | None, reader: str | None
 
 
 def _all_facts(inventory: Inventory, path: str, quirks: str | None, archive: bool) -> Iterator[Facts]:
-    below = f"{path}/" if path else ""
+    below = prefix_of(path)
     found_facts = [
         Facts(
             inventory.store,
@@ -139,7 +140,7 @@ def _examine_store(inventory: Inventory, path: str) -> Iterator[Finding]:
     elif not inventory.complete:
         what = "the store cannot be listed" if inventory.problem else "the store holds more objects than are looked at"
         yield found("not-listed", f"/{path}", what)
-    below = f"{path}/" if path else ""
+    below = prefix_of(path)
     nodes = {p: d for p, d in inventory.nodes.items() if p == path or p.startswith(below)}
     if not nodes and inventory.problem is None:
         names = sorted({stored.key[len(below) :].partition("/")[0] for stored in inventory.objects})

@@ -32,6 +32,7 @@ from .nodes import (
     place_of,
 )
 from .options import Options
+from .paths import join, prefix_of
 from .placing import group_documents, place_node
 from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Store
@@ -114,7 +115,7 @@ class Group(Mapping[str, "Array | Group"]):
             return self
         members = self._found.members
         found = None
-        full = f"{self.path}/{path}" if self.path else path
+        full = join(self.path, path)
         if members is not None:
             known = attempt(self.store, self.path, path, consolidated_child, members, path, self.options.reading)
             if known.error is not None:
@@ -161,11 +162,12 @@ class Group(Mapping[str, "Array | Group"]):
 
         A member whose metadata cannot be read is skipped with a warning; with ``strict`` its error is raised.
         """
+        prefix = prefix_of(self.path)
         for name, child in self.children.items():
             if child.error is not None:
                 self._report(child)
                 continue
-            node = self._node(f"{self.path}/{name}" if self.path else name, _usable(child))
+            node = self._node(f"{prefix}{name}", _usable(child))
             yield name, node
             if isinstance(node, Group) and depth != 1:
                 for inner, below in node.members(None if depth is None else depth - 1):
@@ -253,13 +255,13 @@ class Group(Mapping[str, "Array | Group"]):
         name = clean_path(name)
         if not name:
             raise NodeExistsError("the group itself has no name below it", where=place_of(self.store, self.path))
-        return f"{self.path}/{name}" if self.path else name
+        return join(self.path, name)
 
     def _created(self, path: str) -> None:
         """Make consolidated metadata above say what was created at ``path``, the groups on the way to it too."""
         parts = path[len(self.path) :].strip("/").split("/")
         for depth in range(1, len(parts) + 1):
-            place = "/".join([*([self.path] if self.path else []), *parts[:depth]])
+            place = join(self.path, *parts[:depth])
             update_member(self.store, place, find_node(self.store, place, consolidated=False).spec)
         self._reload()
 
@@ -306,7 +308,7 @@ def new_group(
     """Store a new group at ``path`` and return it."""
     documents = group_documents(attributes or {}, path, zarr_format)
     place_node(store, path, documents, zarr_format, overwrite)
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if zarr_format == 3:
         spec = parse_group_v3(documents[f"{prefix}zarr.json"])
     else:

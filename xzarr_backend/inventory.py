@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .errors import MetadataError, UnsupportedError, reason
 from .formats.documents import parse_json
+from .paths import join, prefix_of
 from .pending import FOLDER
 from .spec import JSON
 from .stores import open_store
@@ -110,7 +111,7 @@ def is_array(documents: Documents) -> bool:
 def take_inventory(store: Store, path: str = "") -> Inventory:
     """Walk the store below ``path`` and load every document; never raises for what is found there."""
     found = Inventory(store)
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     keys: list[str] = []
     try:
         for count, (key, nbytes) in enumerate(store.walk(prefix)):
@@ -134,7 +135,7 @@ def take_inventory(store: Store, path: str = "") -> Inventory:
 
 def load_nodes(inventory: Inventory, paths: list[str]) -> None:
     """Add the documents of the nodes at ``paths``."""
-    keys = [f"{path}/{name}" if path else name for path in paths for name in DOCUMENTS]
+    keys = [join(path, name) for path in paths for name in DOCUMENTS]
     for key, document in zip(keys, load_documents(inventory.store, keys), strict=True):
         if document is not None:
             inventory.nodes.setdefault(key.rpartition("/")[0], {})[document.name] = document

@@ -16,6 +16,7 @@ from typing import Any
 
 from .errors import RegionError
 from .formats.documents import parse_json
+from .paths import prefix_of
 from .pending import FOLDER
 from .stores.base import Store
 from .stores.files import write_all
@@ -33,7 +34,7 @@ _guard = threading.Lock()
 
 
 def _prefix(path: str) -> str:
-    return f"{path}/{FOLDER}journal/" if path else f"{FOLDER}journal/"
+    return f"{prefix_of(path)}{FOLDER}journal/"
 
 
 def has_journal(store: Store, path: str) -> bool:

@@ -18,6 +18,7 @@ from .formats.consolidated import Members, NodeDocuments, below, child_names, pa
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import node_type, parse_array_v3, parse_group_v3
+from .paths import join, prefix_of
 from .pending import FOLDER, Fields, patched, pending_fields
 from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Store, check_key
@@ -123,7 +124,7 @@ def place_of(store: Store, path: str) -> str:
 def _find(
     store: Store, path: str, kind: str | None, zarr_format: int | None, consolidated: bool | None, reading: Reading
 ) -> Found:
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     use_members = consolidated is not False and store.supports_consolidated_metadata
     if zarr_format != 2:
         raw = get_document(store, f"{prefix}zarr.json")
@@ -174,7 +175,7 @@ def _found_consolidated(members: Members, reading: Reading) -> Found:
 
 def _find_group_v2(store: Store, path: str, reading: Reading, zarr_format: int | None) -> Found:
     """Find a v2 group, or folders that hold nodes although nobody declared a group (older writers)."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     try:
         names = list_names(store, prefix)
     except UnsupportedError:
@@ -241,7 +242,7 @@ def near_name(store: Store, path: str, name: str, known: Iterable[str] | None = 
     """
     from difflib import get_close_matches  # late: a new process that finds what it opens does without it
 
-    start = f"{path}/" if path else ""
+    start = prefix_of(path)
     folder, last = name[: name.rfind("/") + 1], name.rpartition("/")[2]
     try:
         listed = store.list_dir(f"{start}{folder}") if known is None and not store.concurrent else ()
@@ -294,7 +295,7 @@ def load_children(store: Store, path: str, found: Found, reading: Reading = TOLE
     if found.members is not None:
         members = found.members
         return [attempt(store, path, name, consolidated_child, members, name, reading) for name in child_names(members)]
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     names = found.listing if found.listing is not None else list_names(store, prefix)
     pending = pending_fields(store, path) if FOLDER in names else {}
     folders = [name[:-1] for name in names if name.endswith("/") and name != FOLDER]
@@ -316,7 +317,7 @@ def attempt(store: Store, path: str, name: str, find: Callable[..., Found | None
         failure: MetadataError | UnsupportedError = error
     except RecursionError:
         failure = MetadataError("the metadata are nested too deeply")
-    return Child(name, None, failure.within(place_of(store, f"{path}/{name}" if path else name)))
+    return Child(name, None, failure.within(place_of(store, join(path, name))))
 
 
 def _load_documents(store: Store, paths: Sequence[str], zarr_format: int) -> list[dict[str, Any]]:
@@ -385,7 +386,7 @@ def find_in_parents(store: Store, path: str, reading: Reading = TOLERANT) -> Fou
 
 
 def _find_consolidated(store: Store, path: str) -> Members | None:
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     document, zmetadata = _load(store, [f"{prefix}zarr.json", f"{prefix}.zmetadata"])
     if zmetadata is not None:
         return parse_zmetadata(zmetadata)

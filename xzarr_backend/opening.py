@@ -15,6 +15,7 @@ from .errors import NodeNotFoundError, XzarrError
 from .group import Group
 from .nodes import ARRAY, GROUP, clean_path, find_in_parents, find_node, near_name
 from .options import MAX_CHUNK_NBYTES, Options
+from .paths import prefix_of
 from .spec import ArraySpec
 from .stores import open_store
 from .stores.base import Store
@@ -103,7 +104,7 @@ def _only_archive(store: Store, path: str) -> Store | None:
     """Return the zip store that a local folder holds and nothing else: ExZarr makes a folder around its archive."""
     if not isinstance(store, LocalStore) or not store.read_only:
         return None
-    names = store.list_dir(f"{path}/" if path else "")
+    names = store.list_dir(prefix_of(path))
     if len(names) != 1 or not names[0].endswith(".zip"):
         return None
     return open_store("/".join(filter(None, (store.root, path, names[0]))))

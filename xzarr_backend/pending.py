@@ -14,6 +14,7 @@ from typing import Any
 from .errors import MetadataError
 from .fetching import get_document
 from .formats.documents import parse_json
+from .paths import prefix_of
 from .spec import JSON
 from .stores.base import Store
 from .stores.files import ThreadLock, thread_lock
@@ -29,12 +30,12 @@ Record = dict[str, Any]  # "id", "owner", "state", "arrays": {name: {"old": Fiel
 
 def record_key(path: str) -> str:
     """Return the key of the note of the group at ``path``."""
-    return f"{path}/{FOLDER}append.json" if path else f"{FOLDER}append.json"
+    return f"{prefix_of(path)}{FOLDER}append.json"
 
 
 def cut_key(path: str) -> str:
     """Return the key of the note that the array at ``path`` has while what a smaller shape cuts off is cleared."""
-    return f"{path}/{FOLDER}cut.json" if path else f"{FOLDER}cut.json"
+    return f"{prefix_of(path)}{FOLDER}cut.json"
 
 
 def note_cut(store: Store, path: str, fields: Fields) -> None:
@@ -182,4 +183,4 @@ def ancestors(path: str) -> Iterator[tuple[str, str]]:
     parts = path.split("/") if path else []
     for depth in range(len(parts), -1, -1):
         inner = "/".join(parts[depth:])
-        yield "/".join(parts[:depth]), f"{inner}/" if inner else ""
+        yield "/".join(parts[:depth]), prefix_of(inner)

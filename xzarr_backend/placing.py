@@ -17,6 +17,7 @@ from .formats.documents import parse_json
 from .formats.v2 import format_array_v2
 from .formats.v3 import format_array_v3
 from .nodes import place_of
+from .paths import join, prefix_of
 from .spec import JSON, ArraySpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Store
@@ -30,7 +31,7 @@ DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 def make_room(store: Store, path: str, overwrite: bool) -> None:
     """Make sure that nothing is stored at ``path``: delete it with ``overwrite``, else raise `NodeExistsError`."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if overwrite:
         spare_strangers(store, path)
         store.delete_prefix(prefix)
@@ -42,7 +43,7 @@ def spare_strangers(store: Store, path: str) -> None:
     """Raise `NodeExistsError` where a local folder that is to be replaced is not a node, but holds other things."""
     if not isinstance(store, LocalStore):
         return
-    names = store.list_dir(f"{path}/" if path else "")
+    names = store.list_dir(prefix_of(path))
     strange = [name for name in names if not _CHUNKS.fullmatch(name)]
     if strange and not any(name in DOCUMENTS for name in names):
         raise NodeExistsError(
@@ -85,7 +86,7 @@ def format_above(store: Store, path: str) -> int | None:
     A node of another format would be found by few readers, and hide those beside it from some.
     """
     parents = _parents(path)[::-1]
-    keys = [f"{parent}/{name}" if parent else name for parent in parents for name in ("zarr.json", ".zgroup")]
+    keys = [join(parent, name) for parent in parents for name in ("zarr.json", ".zgroup")]
     raw = iter(get_documents(store, keys) if keys else [])
     for v3, v2 in zip(raw, raw, strict=True):
         if v3 is not None or v2 is not None:
@@ -97,7 +98,7 @@ def make_parents(store: Store, path: str, zarr_format: int) -> None:
     """Store documents for the groups above ``path`` that have none; raise `NodeExistsError` where one is an array."""
     parents = _parents(path)
     names = ("zarr.json", ".zgroup", ".zarray")
-    keys = [f"{parent}/{name}" if parent else name for parent in parents for name in names]
+    keys = [join(parent, name) for parent in parents for name in names]
     found = get_documents(store, keys)
     for at, parent in enumerate(parents):
         v3, group, array = found[3 * at : 3 * at + 3]
@@ -114,7 +115,7 @@ def make_parents(store: Store, path: str, zarr_format: int) -> None:
 
 def array_documents(spec: ArraySpec, path: str) -> dict[str, JSON]:
     """Return the documents of an array at ``path``, by key, in the order in which they are to be written."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if spec.zarr_format == 3:
         return {f"{prefix}zarr.json": format_array_v3(spec)}
     documents: dict[str, JSON] = {}
@@ -128,7 +129,7 @@ def group_documents(attributes: Mapping[str, Any], path: str, zarr_format: int) 
     """Return the documents of a group at ``path``, by key; raise `MetadataError` for what attributes cannot hold."""
     if zarr_format not in (2, 3):
         raise UnsupportedError(f"zarr_format={zarr_format!r} is not known", hint="use 2 or 3")
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     stored = encode_attributes(attributes)
     if zarr_format == 3:
         return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": stored}}

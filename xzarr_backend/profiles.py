@@ -13,6 +13,7 @@ from .chunk_keys import ChunkKeyEncoding
 from .codec_objects import spelled
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError
+from .paths import join
 from .profile_rules import Profile as Profile
 from .profile_rules import Subject, broken_rules, lacks_chunks
 from .spec import JSON, ArraySpec
@@ -119,7 +120,7 @@ def extra_documents(profile: Profile | None, path: str, zarr_format: int) -> dic
     """Return the documents, by key, that a group at ``path`` needs beside its own: ExZarr looks for .zgroup only."""
     if profile is None or profile.name != "exzarr" or zarr_format != 3:
         return {}
-    return {f"{path}/.zgroup" if path else ".zgroup": {"zarr_format": 2}}
+    return {join(path, ".zgroup"): {"zarr_format": 2}}
 
 
 def needs_every_chunk(profile: Profile, spec: ArraySpec) -> bool:

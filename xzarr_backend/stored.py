@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from .paths import prefix_of
+
 if TYPE_CHECKING:
     from .array import Array
 
@@ -26,7 +28,7 @@ class StoredChunk(NamedTuple):
 
 def stored_chunks(array: Array) -> Iterator[StoredChunk]:
     """Yield the stored objects of ``array``; raise `UnsupportedError` where the store cannot be listed."""
-    prefix = f"{array.path}/" if array.path else ""
+    prefix = prefix_of(array.path)
     for key, nbytes in array.store.walk(prefix):
         coords = parse_key(array, key)
         if coords is None:

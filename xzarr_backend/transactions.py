@@ -19,6 +19,7 @@ from .changing import check_unchanged, clear_beyond, store_shape
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
+from .paths import prefix_of
 from .pending import STORED, WRITING, Record, format_record, load_record, record_key, turn_of
 from .placing import spare_strangers
 from .spec import JSON, ArraySpec
@@ -61,7 +62,7 @@ class Replacement:
         spare_strangers(store, path)
         if not isinstance(store, LocalStore) or not can_stage(store, path):
             if not (resume and has_journal(store, path)):
-                store.delete_prefix(f"{path}/" if path else "")
+                store.delete_prefix(prefix_of(path))
             return cls(store, path)
         from .stores import exchange
 
@@ -302,7 +303,7 @@ def _sweep(store: LocalStore, path: str) -> None:
 
     exchange.sweep(store.folder(path))
     remove_folder(store, path)
-    store.sweep(f"{path}/" if path else "", seconds=SWEEP_SECONDS)
+    store.sweep(prefix_of(path), seconds=SWEEP_SECONDS)
 
 
 def _owner() -> dict[str, JSON]:

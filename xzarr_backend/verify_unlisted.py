@@ -12,6 +12,7 @@ from .consolidated_state import ask_consolidated, consolidated_groups
 from .doctor_facts import Facts
 from .errors import UnsupportedError, XzarrError, reason
 from .inventory import Inventory, is_array, load_nodes
+from .paths import prefix_of
 from .verify_report import ArrayResult, Problem
 
 MISSING = "missing"
@@ -30,8 +31,8 @@ def find_nodes(inventory: Inventory, path: str) -> None:
     parts = path.split("/") if path else []
     load_nodes(inventory, ["/".join(parts[:depth]) for depth in range(len(parts))])
     ask_consolidated(inventory)
-    named = any(f"{path}/".startswith(f"{group}/" if group else "") for group in consolidated_groups(inventory))
-    below = f"{path}/" if path else ""
+    named = any(f"{path}/".startswith(prefix_of(group)) for group in consolidated_groups(inventory))
+    below = prefix_of(path)
     inventory.nodes = {p: d for p, d in inventory.nodes.items() if p == path or p.startswith(below)}
     if path in inventory.nodes and not is_array(inventory.nodes[path]) and not named:
         raise XzarrError(

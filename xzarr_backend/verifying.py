@@ -22,6 +22,7 @@ from .errors import NodeNotFoundError, XzarrError, reason
 from .executor import run, thread_budget
 from .inventory import MAX_OBJECTS, ZMETADATA, Inventory, Stored, only_archive, owner, take_inventory
 from .nodes import clean_path
+from .paths import prefix_of
 from .pending import FOLDER
 from .stored import parse_key
 from .stores import open_store
@@ -71,7 +72,7 @@ def verify(
     path = clean_path(path)
     opened = open_store(store, mode="r+" if repair else "r", storage_options=storage_options)
     inventory = _inventory(opened, path)
-    below = f"{path}/" if path else ""
+    below = prefix_of(path)
     facts = [
         Facts(inventory.store, array, inventory.nodes[array], quirks=quirks, keys=inventory.below(array))
         for array in inventory.arrays
@@ -124,7 +125,7 @@ def _metadata_problems(inventory: Inventory, arrays: list[Facts]) -> Iterator[Pr
         why = f"there are more than {MAX_OBJECTS:,} objects, of which the others were not looked at"
         yield Problem("unreadable", "/", "", f"{why}; check the arrays one by one (--array)")
     for path, documents in sorted(inventory.nodes.items()):
-        prefix = f"{path}/" if path else ""
+        prefix = prefix_of(path)
         for name, document in sorted(documents.items()):
             if document.content is None:
                 yield Problem("metadata", f"/{path}", f"{prefix}{name}", document.problem)
@@ -277,7 +278,7 @@ def _leftovers(inventory: Inventory, path: str) -> Iterator[Problem]:
             yield Problem("leftover", f"/{path}", stored.key, "a lock or temporary file")
     for group in {"", *inventory.groups} if inventory.complete else ():
         for name, what in (("append.json", "an append"), ("journal/plan.json", "a resumable write")):
-            key = f"{group}/{FOLDER}{name}" if group else f"{FOLDER}{name}"
+            key = f"{prefix_of(group)}{FOLDER}{name}"
             if inventory.store.size(key) is not None:
                 yield Problem("leftover", f"/{group}", key, f"the record of {what} that was not finished")
     if isinstance(inventory.store, LocalStore):
@@ -333,7 +334,7 @@ def _repair(store: Store, path: str, report: VerifyReport) -> None:
             store.delete(note.key)
             removed += 1
     if isinstance(store, LocalStore):
-        removed += store.sweep(f"{path}/" if path else "")
+        removed += store.sweep(prefix_of(path))
     elif isinstance(store, ZipStore):
         removed += store.sweep()
     report.repaired += [f"{removed} leftover(s) removed"] if removed else []

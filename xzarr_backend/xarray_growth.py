@@ -11,6 +11,7 @@ from typing import Any
 
 from .changing import check_unchanged
 from .consolidating import change_document, consolidate, update_member
+from .paths import prefix_of
 from .spec import ArraySpec, GroupSpec
 from .stores.base import Store
 from .transactions import Append, AppendInMemory
@@ -99,7 +100,7 @@ class Growth:
     def _store_attributes(self, path: str, group: GroupSpec, attributes: Mapping[str, Any]) -> None:
         if dict(group.attributes) == dict(attributes):
             return
-        prefix = f"{path}/" if path else ""
+        prefix = prefix_of(path)
         if group.zarr_format == 2:
             change_document(self.store, f"{prefix}.zattrs", {}, lambda old: dict(attributes))
         else:

@@ -21,6 +21,7 @@ from .changing import resized_spec
 from .errors import ArgumentError, MetadataError, RegionError, XzarrError
 from .options import Options
 from .parallel_writing import ArrayWrite
+from .paths import join
 from .profiles import Profile
 from .spec import ArraySpec
 from .stores.base import Store
@@ -93,11 +94,6 @@ class GroupPlan(NamedTuple):
         options = Options(writable=True, write_empty_chunks=new.write_empty_chunks)
         array = Array(store, join(path, new.name), new.spec, options)
         return ArrayWrite(array, tuple(slice(0, n) for n in new.spec.shape), new.data)
-
-
-def join(*parts: str) -> str:
-    """Return the path of ``parts``, empty ones left out."""
-    return "/".join(part for part in parts if part)
 
 
 def choose_mode(mode: str | None, append_dim: Hashable | None, region: Any) -> str:

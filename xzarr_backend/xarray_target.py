@@ -20,6 +20,7 @@ from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
 from .options import Options
+from .paths import join, prefix_of
 from .placing import format_above
 from .spec import JSON
 from .stored_documents import store_document, store_new_document
@@ -139,7 +140,7 @@ def _open_group(store: Store, path: str, consolidated: bool | None) -> Group:
 
 def refuse_existing(store: Store, path: str) -> None:
     """Raise `NodeExistsError` where a node is stored at ``path``."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if any(raw is not None for raw in get_documents(store, [prefix + name for name in NODES])):
         raise NodeExistsError(
             "a node is stored here already",
@@ -154,7 +155,7 @@ def refuse_other_kinds(store: Store, groups: Sequence[str], arrays: Sequence[str
     The document of a node would take the place of the other one's, whose members or chunks nobody would find any more.
     """
     paths = [*groups, *arrays]
-    found = iter(get_documents(store, [f"{path}/{name}" if path else name for path in paths for name in NODES]))
+    found = iter(get_documents(store, [join(path, name) for path in paths for name in NODES]))
     for path, kind in zip(paths, ["group"] * len(groups) + ["array"] * len(arrays), strict=True):
         v3, array, group = (next(found) for _ in NODES)
         stored = {"array": array is not None, "group": group is not None}
@@ -175,7 +176,7 @@ def refuse_other_kinds(store: Store, groups: Sequence[str], arrays: Sequence[str
 
 def group_documents(path: str, attributes: Mapping[str, JSON], zarr_format: int) -> dict[str, JSON]:
     """Return the documents of a new group, by key."""
-    prefix = f"{path}/" if path else ""
+    prefix = prefix_of(path)
     if zarr_format == 3:
         return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}}
     documents: dict[str, JSON] = {f"{prefix}.zgroup": {"zarr_format": 2}}
@@ -189,7 +190,7 @@ def create_parents(store: Store, path: str, zarr_format: int) -> None:
     parts = path.split("/")[:-1] if path else []
     for depth in range(len(parts) + bool(path)):
         parent = "/".join(parts[:depth])
-        prefix = f"{parent}/" if parent else ""
+        prefix = prefix_of(parent)
         found = get_documents(store, [prefix + name for name in NODES])
         if found[1] is not None or (
             found[0] is not None and b'"array"' in bytes(found[0]) and _is_array(store, parent)

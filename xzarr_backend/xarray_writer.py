@@ -20,6 +20,7 @@ from .formats.documents import format_json
 from .group import Group
 from .journal import Journal, has_journal, remove_journal
 from .parallel_writing import ArrayWrite, plan_all, store_writes
+from .paths import join
 from .placing import array_documents
 from .profile_creation import format_below, place_extra
 from .profiles import Profile, choose_format, extra_documents
@@ -31,7 +32,7 @@ from .transactions import can_stage, recover, replaced_node
 from .write_report import WriteReport
 from .xarray_calls import Node, dataset_call, dataset_of, tree_call
 from .xarray_growth import Growth, consolidate_root
-from .xarray_planning import Call, GroupPlan, check_apart, join, plan_group
+from .xarray_planning import Call, GroupPlan, check_apart, plan_group
 from .xarray_sources import without_sources
 from .xarray_target import (
     Target,

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..errors import NodeNotFoundError, UnsupportedError
+from ..paths import join
 from .base import Buffer, ByteRange, Request
 from .concurrency import Gate, check_not_forked, on_loop
 from .files import thread_lock
@@ -176,7 +177,7 @@ class IcechunkStore(AsyncStore):
 
     async def _kind(self, path: str) -> Any:
         """Return the type of a node, None where there is none."""
-        found = await super()._fetch_once(f"{path}/zarr.json" if path else "zarr.json", None)
+        found = await super()._fetch_once(join(path, "zarr.json"), None)
         return None if found is None else json.loads(bytes(found)).get("node_type")
 
     def _check_key(self, key: str) -> None:

@@ -7,7 +7,7 @@ add or leave out without a change of meaning (empty attributes, consolidated met
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .consolidating import INLINE, clean
@@ -25,7 +25,7 @@ from .inventory import (
     load_documents,
     load_nodes,
 )
-from .paths import prefix_of
+from .paths import groups_above, prefix_of
 from .spec import JSON
 
 _FIELDS = ((ZARR_JSON, "zarr_json"), (ZARRAY, "zarray"), (ZGROUP, "zgroup"), (ZATTRS, "zattrs"))
@@ -86,7 +86,7 @@ def stale_members(inventory: Inventory, group: str, members: Members) -> list[tu
     if group in inventory.nodes:
         own[""] = inventory.nodes[group]
     stale = []
-    implied = {parent for member in own for parent in _parents(member)}
+    implied = {parent for member in own for parent in groups_above(member)}
     for path, documents in members.items():
         if path in implied and path not in own and _says_nothing(documents):
             continue  # a folder that nobody declared a group, listed as the group that its members make it
@@ -105,7 +105,7 @@ def stale_above(inventory: Inventory, path: str) -> list[tuple[str, str, str]]:
     The documents of these groups are fetched; an ``inventory`` of what lies below ``path`` does not have them.
     """
     stale = []
-    for group in sorted({*_parents(path)} - {path}):
+    for group in groups_above(path):
         prefix = prefix_of(group)
         relative = path[len(prefix) :]
         names = (ZARR_JSON, ZMETADATA)
@@ -115,13 +115,6 @@ def stale_above(inventory: Inventory, path: str) -> list[tuple[str, str, str]]:
         if members:
             stale += [(group, name, why) for name, why in stale_members(inventory, group, inside)]
     return stale
-
-
-def _parents(path: str) -> Iterator[str]:
-    """Yield the paths above ``path``, the root's ("") too."""
-    while path:
-        path = path.rpartition("/")[0]
-        yield path
 
 
 def _says_nothing(documents: NodeDocuments) -> bool:

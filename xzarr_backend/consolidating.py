@@ -14,7 +14,7 @@ from .errors import MetadataError, NodeNotFoundError, UnsupportedError, not_too_
 from .fetching import get_document, get_documents
 from .formats.documents import parse_json
 from .nodes import GROUP, Found, find_node, load_children, place_of
-from .paths import join, prefix_of
+from .paths import groups_above, join, prefix_of
 from .spec import JSON, ArraySpec, GroupSpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Store
@@ -166,9 +166,7 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
     """Make the consolidated metadata of all groups above ``path`` say ``spec`` of the node there (None: it is gone)."""
     if not store.supports_consolidated_metadata:
         return
-    parts = path.split("/") if path else []
-    tops = ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
-    names = [(top, name) for top in tops for name in ("zarr.json", ".zmetadata")]
+    names = [(top, name) for top in [*groups_above(path), path] for name in ("zarr.json", ".zmetadata")]
     names.remove((path, "zarr.json"))  # which says nothing of itself as a member
     keys = [join(top, name) for top, name in names]
     for key, raw in zip(keys, get_documents(store, keys), strict=True):

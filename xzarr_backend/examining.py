@@ -21,7 +21,7 @@ from .doctor_report import ArrayReport, Report
 from .errors import UnsupportedError, XzarrError, not_too_deep, reason
 from .inventory import Inventory, load_nodes, only_archive, take_inventory
 from .nodes import clean_path
-from .paths import prefix_of
+from .paths import groups_above, prefix_of
 from .stores import open_store
 from .stores.base import Store
 
@@ -168,5 +168,4 @@ def check_consolidated(inventory: Inventory) -> Iterator[Finding]:
 
 def _add_parents(inventory: Inventory, path: str) -> None:
     """Load the documents of the groups above ``path``, which tell what members are."""
-    parts = path.split("/") if path else []
-    load_nodes(inventory, ["/".join(parts[:depth]) for depth in range(len(parts))])
+    load_nodes(inventory, groups_above(path))

@@ -18,7 +18,7 @@ from .formats.consolidated import Members, NodeDocuments, below, child_names, pa
 from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import node_type, parse_array_v3, parse_group_v3
-from .paths import join, prefix_of
+from .paths import groups_above, join, prefix_of
 from .pending import FOLDER, Fields, patched, pending_fields
 from .spec import JSON, ArraySpec, GroupSpec
 from .stores.base import Store, check_key
@@ -373,9 +373,8 @@ def find_in_parents(store: Store, path: str, reading: Reading = TOLERANT) -> Fou
     """Return the node as the consolidated metadata of a parent know it, where its own documents are lost or broken."""
     if not store.supports_consolidated_metadata:
         return None
-    parts = path.split("/")
-    for depth in range(len(parts) - 1, -1, -1):
-        parent, name = "/".join(parts[:depth]), "/".join(parts[depth:])
+    for parent in reversed(groups_above(path)):
+        name = path[len(prefix_of(parent)) :]
         try:
             found = _find_consolidated(store, parent)
         except (MetadataError, UnsupportedError):

@@ -14,7 +14,7 @@ from typing import Any
 from .errors import MetadataError
 from .fetching import get_document
 from .formats.documents import parse_json
-from .paths import prefix_of
+from .paths import groups_above, prefix_of
 from .spec import JSON
 from .stores.base import Store
 from .stores.files import ThreadLock, thread_lock
@@ -180,7 +180,5 @@ def patched_zmetadata(
 
 def ancestors(path: str) -> Iterator[tuple[str, str]]:
     """Yield each group above and at ``path``, innermost first, with the prefix that its members' paths begin with."""
-    parts = path.split("/") if path else []
-    for depth in range(len(parts), -1, -1):
-        inner = "/".join(parts[depth:])
-        yield "/".join(parts[:depth]), prefix_of(inner)
+    for group in [path, *reversed(groups_above(path))]:
+        yield group, prefix_of(path)[len(prefix_of(group)) :]

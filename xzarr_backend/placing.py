@@ -17,7 +17,7 @@ from .formats.documents import parse_json
 from .formats.v2 import format_array_v2
 from .formats.v3 import format_array_v3
 from .nodes import place_of
-from .paths import join, prefix_of
+from .paths import groups_above, join, prefix_of
 from .spec import JSON, ArraySpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Store
@@ -74,18 +74,12 @@ def place_node(store: Store, path: str, documents: Mapping[str, JSON], zarr_form
             raise _exists(store, path)
 
 
-def _parents(path: str) -> list[str]:
-    """Return the paths of the groups above ``path``, the root first."""
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)] if path else []
-
-
 def format_above(store: Store, path: str) -> int | None:
     """Return the format of the nearest group above ``path``; None where there is none, or one of both formats.
 
     A node of another format would be found by few readers, and hide those beside it from some.
     """
-    parents = _parents(path)[::-1]
+    parents = groups_above(path)[::-1]
     keys = [join(parent, name) for parent in parents for name in ("zarr.json", ".zgroup")]
     raw = iter(get_documents(store, keys) if keys else [])
     for v3, v2 in zip(raw, raw, strict=True):
@@ -96,7 +90,7 @@ def format_above(store: Store, path: str) -> int | None:
 
 def make_parents(store: Store, path: str, zarr_format: int) -> None:
     """Store documents for the groups above ``path`` that have none; raise `NodeExistsError` where one is an array."""
-    parents = _parents(path)
+    parents = groups_above(path)
     names = ("zarr.json", ".zgroup", ".zarray")
     keys = [join(parent, name) for parent in parents for name in names]
     found = get_documents(store, keys)

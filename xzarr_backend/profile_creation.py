@@ -13,6 +13,7 @@ import numpy as np
 from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError
 from .nodes import place_of
+from .paths import groups_above
 from .placing import format_above
 from .profiles import Profile, extra_documents
 from .spec import JSON
@@ -102,8 +103,6 @@ def format_below(store: Store, path: str, profile: Profile | None) -> int | None
 
 def place_extra(store: Store, profile: Profile | None, path: str, zarr_format: int, *, itself: bool) -> None:
     """Store the documents that the readers of ``profile`` need in the groups above ``path``, and ``itself`` in it."""
-    parts = path.split("/") if path else []
-    paths = ["/".join(parts[:depth]) for depth in range(len(parts))] + [path] * itself
-    for each in paths:
+    for each in [*groups_above(path), *([path] if itself else [])]:
         for key, document in extra_documents(profile, each, zarr_format).items():
             store_new_document(store, key, document)

@@ -12,7 +12,7 @@ from .consolidated_state import ask_consolidated, consolidated_groups
 from .doctor_facts import Facts
 from .errors import UnsupportedError, XzarrError, reason
 from .inventory import Inventory, is_array, load_nodes
-from .paths import prefix_of
+from .paths import groups_above, prefix_of
 from .verify_report import ArrayResult, Problem
 
 MISSING = "missing"
@@ -28,8 +28,7 @@ def find_nodes(inventory: Inventory, path: str) -> None:
 
     Raises `XzarrError` for a group whose members nobody names: they could not be checked.
     """
-    parts = path.split("/") if path else []
-    load_nodes(inventory, ["/".join(parts[:depth]) for depth in range(len(parts))])
+    load_nodes(inventory, groups_above(path))
     ask_consolidated(inventory)
     named = any(f"{path}/".startswith(prefix_of(group)) for group in consolidated_groups(inventory))
     below = prefix_of(path)

@@ -20,7 +20,7 @@ from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
 from .options import Options
-from .paths import join, prefix_of
+from .paths import groups_above, join, prefix_of
 from .placing import format_above
 from .spec import JSON
 from .stored_documents import store_document, store_new_document
@@ -187,9 +187,7 @@ def group_documents(path: str, attributes: Mapping[str, JSON], zarr_format: int)
 
 def create_parents(store: Store, path: str, zarr_format: int) -> None:
     """Create the groups above ``path`` that are not there; raise `NodeExistsError` where an array is in the way."""
-    parts = path.split("/")[:-1] if path else []
-    for depth in range(len(parts) + bool(path)):
-        parent = "/".join(parts[:depth])
+    for parent in groups_above(path):
         prefix = prefix_of(parent)
         found = get_documents(store, [prefix + name for name in NODES])
         if found[1] is not None or (

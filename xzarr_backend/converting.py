@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from .array import Array
+from .attribute_values import encode_attributes
 from .consolidating import consolidate
 from .convert_codecs import KEEP, Wishes
 from .convert_places import check_apart, check_room, is_finished, make_place, parse_memory
@@ -160,7 +161,7 @@ def _documents(
             found.append(_array_documents(specs[path], path))
         else:
             extra = extra_documents(profile, path, zarr_format)
-            found.append({**extra, **group_documents(node.spec.attributes, path, zarr_format)})
+            found.append({**extra, **group_documents(encode_attributes(node.spec.attributes), path, zarr_format)})
     return found
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from .array import Array
+from .attribute_values import encode_attributes
 from .attributes import Attributes
 from .changing import check_writable
 from .consolidating import consolidate, update_member
@@ -306,7 +307,7 @@ def new_group(
     store: Store, path: str, attributes: Mapping[str, JSON] | None, zarr_format: int, overwrite: bool, options: Options
 ) -> Group:
     """Store a new group at ``path`` and return it."""
-    documents = group_documents(attributes or {}, path, zarr_format)
+    documents = group_documents(encode_attributes(attributes or {}), path, zarr_format)
     place_node(store, path, documents, zarr_format, overwrite)
     prefix = prefix_of(path)
     if zarr_format == 3:

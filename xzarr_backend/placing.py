@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from .attribute_values import encode_attributes
 from .errors import NodeExistsError, UnsupportedError
@@ -119,13 +118,12 @@ def array_documents(spec: ArraySpec, path: str) -> dict[str, JSON]:
     return documents
 
 
-def group_documents(attributes: Mapping[str, Any], path: str, zarr_format: int) -> dict[str, JSON]:
-    """Return the documents of a group at ``path``, by key; raise `MetadataError` for what attributes cannot hold."""
+def group_documents(attributes: Mapping[str, JSON], path: str, zarr_format: int) -> dict[str, JSON]:
+    """Return the documents of a group at ``path`` with encoded ``attributes``, by key, in the order of writing."""
     if zarr_format not in (2, 3):
         raise UnsupportedError(f"zarr_format={zarr_format!r} is not known", hint="use 2 or 3")
     prefix = prefix_of(path)
-    stored = encode_attributes(attributes)
     if zarr_format == 3:
-        return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": stored}}
-    documents: dict[str, JSON] = {f"{prefix}.zattrs": stored} if stored else {}
+        return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}}
+    documents: dict[str, JSON] = {f"{prefix}.zattrs": dict(attributes)} if attributes else {}
     return {**documents, f"{prefix}.zgroup": {"zarr_format": 2}}

@@ -20,10 +20,10 @@ from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
 from .options import Options
-from .paths import groups_above, join, prefix_of
+from .paths import join, prefix_of
 from .placing import format_above
 from .spec import JSON
-from .stored_documents import store_document, store_new_document
+from .stored_documents import store_document
 from .stores.base import Store
 from .xarray_dimensions import PhonyDimensions
 from .xarray_store import GroupStore, Reading
@@ -172,37 +172,6 @@ def refuse_other_kinds(store: Store, groups: Sequence[str], arrays: Sequence[str
 
 
 # --- creating -------------------------------------------------------------------------------------------------------
-
-
-def group_documents(path: str, attributes: Mapping[str, JSON], zarr_format: int) -> dict[str, JSON]:
-    """Return the documents of a new group, by key."""
-    prefix = prefix_of(path)
-    if zarr_format == 3:
-        return {f"{prefix}zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}}
-    documents: dict[str, JSON] = {f"{prefix}.zgroup": {"zarr_format": 2}}
-    if attributes:
-        documents[f"{prefix}.zattrs"] = dict(attributes)
-    return documents
-
-
-def create_parents(store: Store, path: str, zarr_format: int) -> None:
-    """Create the groups above ``path`` that are not there; raise `NodeExistsError` where an array is in the way."""
-    for parent in groups_above(path):
-        prefix = prefix_of(parent)
-        found = get_documents(store, [prefix + name for name in NODES])
-        if found[1] is not None or (
-            found[0] is not None and b'"array"' in bytes(found[0]) and _is_array(store, parent)
-        ):
-            raise NodeExistsError(
-                f"an array is stored here, below which no group {path!r} can lie", where=place_of(store, parent)
-            )
-        if found[0] is None and found[2] is None:
-            for key, document in group_documents(parent, {}, zarr_format).items():
-                store_new_document(store, key, document)
-
-
-def _is_array(store: Store, path: str) -> bool:
-    return isinstance(open_node(store, path, Options(), consolidated=False), Array)
 
 
 def store_documents(store: Store, documents: Mapping[str, JSON]) -> None:

@@ -21,7 +21,7 @@ from .group import Group
 from .journal import Journal, has_journal, remove_journal
 from .parallel_writing import ArrayWrite, plan_all, store_writes
 from .paths import join
-from .placing import array_documents
+from .placing import array_documents, group_documents, make_parents
 from .profile_creation import format_below, place_extra
 from .profiles import Profile, choose_format, extra_documents
 from .stores import open_store
@@ -34,16 +34,7 @@ from .xarray_calls import Node, dataset_call, dataset_of, tree_call
 from .xarray_growth import Growth, consolidate_root
 from .xarray_planning import Call, GroupPlan, check_apart, plan_group
 from .xarray_sources import without_sources
-from .xarray_target import (
-    Target,
-    create_parents,
-    find_target,
-    group_documents,
-    new_target,
-    refuse_other_kinds,
-    store_documents,
-    target_of,
-)
+from .xarray_target import Target, find_target, new_target, refuse_other_kinds, store_documents, target_of
 
 if TYPE_CHECKING:
     from dask.delayed import Delayed
@@ -226,7 +217,7 @@ def _settled(opened: Store, plans: list[GroupPlan], call: Call) -> list[GroupPla
 
 def _replace(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     """Build the new node beside the old one, or where the store cannot do that, in its place."""
-    create_parents(opened, call.path, plans[0].target.zarr_format)
+    make_parents(opened, call.path, plans[0].target.zarr_format)
     place_extra(opened, call.profile, call.path, plans[0].target.zarr_format, itself=False)
     done: Any = None
     with replaced_node(opened, call.path, resume=call.resume) as (store, path):
@@ -244,7 +235,7 @@ def _add(opened: Store, plans: list[GroupPlan], call: Call) -> Any:
     """Write into the place itself: what is new first, what grows last."""
     for plan in plans[:1]:
         if plan.target.group is None:
-            create_parents(opened, call.path, plan.target.zarr_format)
+            make_parents(opened, call.path, plan.target.zarr_format)
             place_extra(opened, call.profile, call.path, plan.target.zarr_format, itself=False)
     fresh = call.mode == "w-" and not call.path
     created = {join(join(call.path, plan.below), new.name): new.spec for plan in plans for new in plan.new}
@@ -265,7 +256,7 @@ def _create(store: Store, path: str, plans: list[GroupPlan], profile: Profile | 
     for plan in plans:
         place = join(path, plan.below)
         if plan.target.group is None:
-            store_documents(store, group_documents(place, plan.attributes or {}, plan.target.zarr_format))
+            store_documents(store, group_documents(plan.attributes or {}, place, plan.target.zarr_format))
             store_documents(store, extra_documents(profile, place, plan.target.zarr_format))
         for new in plan.new:
             store_documents(store, array_documents(new.spec, join(place, new.name)))

@@ -17,9 +17,7 @@ from .codecs.sharding import chains_of
 from .errors import MetadataError
 from .formats.v2 import split_v2
 from .formats.v3 import format_named
-from .spec import JSON, ArraySpec, Named
-
-_OWN = "numcodecs."  # the prefix that ids of numcodecs carry in a v3 chain
+from .spec import JSON, NUMCODECS, ArraySpec, Named
 
 # names registered for v3; whatever else numcodecs has is written with the prefix
 _SAME_IN_V3 = frozenset({"gzip", "zstd", "blosc", "crc32c", "vlen-utf8", "vlen-bytes"})  # with and without the prefix
@@ -97,7 +95,8 @@ def named_of(codec: Any) -> Named:
         if isinstance(codec.get("name"), str):
             return Named(codec["name"], _jsonable(codec.get("configuration") or {}))
         if isinstance(codec.get("id"), str):
-            return Named(_OWN + codec["id"], _jsonable({name: item for name, item in codec.items() if name != "id"}))
+            configuration = {name: item for name, item in codec.items() if name != "id"}
+            return Named(NUMCODECS + codec["id"], _jsonable(configuration))
     raise MetadataError(
         f"{codec!r:.80} is no codec", hint='give a name ("zstd"), a dict with name and configuration, or a codec object'
     )
@@ -122,8 +121,8 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     named = named_of(codec)
     if isinstance(codec, Mapping) and "name" in codec:
         _check_placed(codec)
-    prefixed = named.name.startswith(_OWN)
-    short = named.name.removeprefix(_OWN)
+    prefixed = named.name.startswith(NUMCODECS)
+    short = named.short_name
     short = _OLD_NAMES.get(short, short)
     configuration = {**_DEFAULTS.get(short, {}), **named.configuration}
     if not isinstance(codec, Named):  # one of a stored document is as its writer made it
@@ -138,14 +137,14 @@ def spelled(codec: Any, zarr_format: int, itemsize: int) -> Named:
     if short == "zstd" and zarr_format == 2 and not configuration["checksum"]:
         del configuration["checksum"]  # tensorstore refuses it there
     if zarr_format == 2:
-        return Named(_OWN + short, configuration)
+        return Named(NUMCODECS + short, configuration)
     if short == "crc32c" and configuration == {"location": "end"}:
         configuration = {}  # where v3 always has it
     if short == "crc32c" and configuration:
-        return Named(_OWN + short, configuration)
+        return Named(NUMCODECS + short, configuration)
     if short in _SAME_IN_V3 or (short in V3_CODECS and not prefixed):
         return Named(short, configuration)
-    return Named(_OWN + short if prefixed or _OWN + short in CODECS else short, configuration)
+    return Named(NUMCODECS + short if prefixed or NUMCODECS + short in CODECS else short, configuration)
 
 
 def _check_placed(codec: Mapping[str, Any]) -> None:

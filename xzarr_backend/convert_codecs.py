@@ -16,10 +16,9 @@ from .codecs.sharding import chains_of
 from .errors import UnsupportedError
 from .formats.v2 import FILTERS, V3_ONLY, split_v2
 from .profiles import Profile
-from .spec import ArraySpec, Named
+from .spec import NUMCODECS, ArraySpec, Named
 
 KEEP = "keep"
-OWN = "numcodecs."
 
 # filters of v2 that v3 has as array->array codecs, in front of the serializer
 ARRAY_STAGE = frozenset({"delta", "fixedscaleoffset", "quantize", "bitround", "astype", "packbits", "categorize"})
@@ -77,7 +76,7 @@ def codecs_for(source: Array, zarr_format: int, wishes: Wishes, keep_rounding: b
     if wishes.filters != KEEP:
         found = found._replace(filters=_several(wishes.filters))
     elif not keep_rounding:
-        found = found._replace(filters=tuple(codec for codec in found.filters if short_name(codec) not in _ROUNDING))
+        found = found._replace(filters=tuple(codec for codec in found.filters if codec.short_name not in _ROUNDING))
         notes.append(
             "the filters that round were left out where chunks are encoded anew: the values are rounded already"
         )
@@ -94,11 +93,11 @@ def _for_profile(found: Codecs, wishes: Wishes, zarr_format: int) -> Codecs:
     """Leave out, of what nobody asked for, what the readers of a profile lack; they all read C order, little-endian."""
     profile = wishes.profile
     assert profile is not None
-    kept = tuple(codec for codec in found.filters if short_name(codec) in profile.filters)
+    kept = tuple(codec for codec in found.filters if codec.short_name in profile.filters)
     filters = kept if wishes.filters == KEEP else found.filters
     if wishes.compressors not in (KEEP, "auto"):
         compressors = _several(wishes.compressors)
-    elif found.compressors and all(short_name(c) in profile.compressors[zarr_format] for c in found.compressors):
+    elif found.compressors and all(c.short_name in profile.compressors[zarr_format] for c in found.compressors):
         compressors = found.compressors
     else:
         compressors = (Named("gzip" if zarr_format == 3 and profile.compressor == "zlib" else profile.compressor, {}),)
@@ -112,7 +111,7 @@ def rounds(spec: ArraySpec) -> bool:
 
 def _rounds(chain: Sequence[Named]) -> bool:
     return any(
-        short_name(codec) in _ROUNDING
+        codec.short_name in _ROUNDING
         or (codec.name == "sharding_indexed" and _rounds(chains_of(codec.configuration)[0]))
         for codec in chain
     )
@@ -156,24 +155,19 @@ def _reverses(arrays: Sequence[Named]) -> bool:
     )
 
 
-def short_name(codec: Named) -> str:
-    """Return the name of a codec without the prefix of numcodecs."""
-    return codec.name.removeprefix(OWN)
-
-
 def _without_replaced(codecs: Codecs) -> Codecs:
     def kept(chain: Sequence[Named]) -> tuple[Named, ...]:
-        return tuple(codec for codec in chain if short_name(codec) not in _REPLACED)
+        return tuple(codec for codec in chain if codec.short_name not in _REPLACED)
 
-    gone = tuple(short_name(c) for c in (*codecs.filters, *codecs.compressors) if short_name(c) in _REPLACED)
+    gone = tuple(c.short_name for c in (*codecs.filters, *codecs.compressors) if c.short_name in _REPLACED)
     return codecs._replace(filters=kept(codecs.filters), compressors=kept(codecs.compressors), replaced=gone)
 
 
 def _placed_in_v3(codecs: Codecs) -> Codecs:
     """Sort v2 filters into the stages of v3: those on elements first, then a serializer, then those on bytes."""
-    filters = [codec for codec in codecs.filters if short_name(codec) not in _SERIALIZERS_OF_BOTH]
-    serializers = [codec for codec in codecs.filters if short_name(codec) in _SERIALIZERS_OF_BOTH]
-    on_elements = [codec for codec in filters if short_name(codec) in ARRAY_STAGE or not codec.name.startswith(OWN)]
+    filters = [codec for codec in codecs.filters if codec.short_name not in _SERIALIZERS_OF_BOTH]
+    serializers = [codec for codec in codecs.filters if codec.short_name in _SERIALIZERS_OF_BOTH]
+    on_elements = [c for c in filters if c.short_name in ARRAY_STAGE or not c.name.startswith(NUMCODECS)]
     on_bytes = [codec for codec in filters if codec not in on_elements]
     if on_elements and on_bytes and filters.index(on_elements[-1]) > filters.index(on_bytes[0]):
         raise UnsupportedError(
@@ -191,7 +185,7 @@ def _placed_in_v3(codecs: Codecs) -> Codecs:
 def _placed_in_v2(codecs: Codecs) -> Codecs:
     """Make filters of what v2 has no other place for."""
     filters = codecs.filters
-    if codecs.serializer is not None and short_name(codecs.serializer) in _SERIALIZERS_OF_BOTH:
+    if codecs.serializer is not None and codecs.serializer.short_name in _SERIALIZERS_OF_BOTH:
         filters = (*filters, codecs.serializer)
     bad = [codec.name for codec in (*filters, *codecs.compressors) if codec.name in V3_ONLY]
     if bad:
@@ -199,6 +193,6 @@ def _placed_in_v2(codecs: Codecs) -> Codecs:
             f"Zarr v2 has no codec {bad[0]!r}", hint="leave it out with filters=None, or keep zarr_format=3"
         )
     compressors = codecs.compressors
-    if compressors and short_name(compressors[-1]) in FILTERS:
+    if compressors and compressors[-1].short_name in FILTERS:
         filters, compressors = (*filters, *compressors), ()
     return codecs._replace(filters=filters, serializer=None, compressors=compressors)

@@ -16,7 +16,7 @@ from .array import Array
 from .chunk_keys import ChunkKeyEncoding, parse_chunk_key_encoding
 from .codec_objects import named_of, spelled
 from .compat import found_quirks
-from .convert_codecs import ARRAY_STAGE, KEEP, OWN, Wishes, codecs_for, rounds
+from .convert_codecs import ARRAY_STAGE, KEEP, Wishes, codecs_for, rounds
 from .convert_masks import carry_mask, names_of, plain_attributes
 from .dtypes import DataType, as_dtype
 from .errors import ChunkError, MetadataError, UnsupportedError, XzarrError
@@ -24,7 +24,7 @@ from .formats.v2 import format_array_v2, parse_array_v2
 from .formats.v3 import format_array_v3, parse_array_v3
 from .layout import compile_layout
 from .profiles import apply_profile, needs_every_chunk, refuse_broken
-from .spec import ArraySpec
+from .spec import NUMCODECS, ArraySpec
 from .spec_building import build_spec
 
 _BY_CONVENTION = (
@@ -243,7 +243,7 @@ def _filters_first(chain: list[Any]) -> list[Any]:
     if at is None or chain[at][1]["endian"] == "big":
         return chain
     stop = at + 1
-    while stop < len(chain) and chain[stop][0].removeprefix(OWN) in ARRAY_STAGE:
+    while stop < len(chain) and chain[stop][0].removeprefix(NUMCODECS) in ARRAY_STAGE:
         if any(isinstance(value, str) and value.startswith(">") for value in chain[stop][1].values()):
             break
         stop += 1

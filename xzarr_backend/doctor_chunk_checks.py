@@ -213,7 +213,7 @@ def check_speed(facts: Facts) -> Iterator[Finding]:
 
 def _slow_codec(layout: Layout) -> str:
     for codec in layout.codecs:
-        name = codec.name.removeprefix("numcodecs.")
+        name = codec.short_name
         level = codec.configuration.get("clevel" if name == "blosc" else "level")
         if name in SLOW_CODECS:
             return f"{name} is slow to write and to read"

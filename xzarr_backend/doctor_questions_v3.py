@@ -14,6 +14,7 @@ from .compat import QUIRKS
 from .doctor_facts import Facts
 from .doctor_questions import Question, is_base64
 from .formats.v3 import ARRAY_MEMBERS
+from .spec import NUMCODECS
 
 # --- v3 --------------------------------------------------------------------------------------------------------------
 
@@ -137,9 +138,7 @@ def no_endian(f: Facts) -> str:
 def bytes_first(f: Facts) -> str:
     """A codec of bytes in front of the array->bytes codec, or one of arrays behind it."""
     for chain in f.chains:
-        rank = [
-            _POSITIONS.get(c.name, 2 if c.name.removeprefix("numcodecs.") in _OF_BYTES else 0) for c in chain.codecs
-        ]
+        rank = [_POSITIONS.get(c.name, 2 if c.name.removeprefix(NUMCODECS) in _OF_BYTES else 0) for c in chain.codecs]
         wrong = next((at for at in range(1, len(rank)) if rank[at] < rank[at - 1] and 1 in rank), None)
         if wrong is not None:
             return f"{chain.codecs[wrong].place}: {chain.codecs[wrong].name!r} behind {chain.codecs[wrong - 1].name!r}"
@@ -278,7 +277,7 @@ def last_codec(f: Facts) -> str:
     """Return the name of the codec that was applied last, without its prefix; "" where there is none or in shards."""
     if f.v2:
         return f.v2_codecs[-1][1] if f.v2_codecs else ""
-    return f.outer[-1].name.removeprefix("numcodecs.") if f.outer else ""
+    return f.outer[-1].name.removeprefix(NUMCODECS) if f.outer else ""
 
 
 def mislabelled(f: Facts) -> str:

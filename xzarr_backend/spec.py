@@ -16,12 +16,19 @@ if TYPE_CHECKING:
 
 JSON = Any  # a parsed JSON value: dict, list, str, int, float, bool or None
 
+NUMCODECS = "numcodecs."  # what stands in a v3 chain before the ids that numcodecs has, and v2 documents, for codecs
+
 
 class Named(NamedTuple):
     """A name with its configuration: how v3 spells codecs, grids and key encodings (core v3, "Extension points")."""
 
     name: str
     configuration: Mapping[str, JSON]
+
+    @property
+    def short_name(self) -> str:
+        """The name without the prefix of numcodecs."""
+        return self.name.removeprefix(NUMCODECS)
 
     @classmethod
     def parse(cls, value: JSON) -> Named | None:

@@ -18,7 +18,7 @@ from .dtypes import DataType, as_dtype
 from .errors import MetadataError, UnsupportedError
 from .formats.v2 import format_array_v2, parse_array_v2, v2_chain
 from .formats.v3 import format_array_v3, parse_array_v3
-from .spec import JSON, ArraySpec, Named
+from .spec import JSON, NUMCODECS, ArraySpec, Named
 
 
 def build_spec(
@@ -138,7 +138,7 @@ def _v2_chain(
     if serializer not in ("auto", None):
         raise UnsupportedError("Zarr v2 has no serializer", hint="give the codec to filters=, or use zarr_format=3")
     if dtype.itemsize is None and not (filters and encodes_objects(filters[0])):
-        filters = [Named(f"numcodecs.{default_serializer(dtype).name}", {}), *filters]
+        filters = [Named(NUMCODECS + default_serializer(dtype).name, {}), *filters]
     if dtype.numpy.byteorder == ">" and any(c.name in _NATIVE_ONLY for c in (*filters, *compressors)):
         raise UnsupportedError(
             f"data type {dtype.numpy.str} with pcodec or zfpy would be read with swapped bytes by zarr-python",

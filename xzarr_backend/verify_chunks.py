@@ -47,7 +47,7 @@ class Checked(NamedTuple):
 def has_checksum(layout: Layout) -> bool | None:
     """Return whether every bit of the chunks is covered by a checksum; None where the chunks themselves tell (zstd)."""
     layout = layout.innermost
-    names = [codec.name.removeprefix("numcodecs.") for codec in layout.codecs]
+    names = [codec.short_name for codec in layout.codecs]
     if any(name in CHECKED for name in names) or any(map(_lzma_checks, layout.codecs)):
         return True
     return None if names and names[-1] == "zstd" else False
@@ -102,7 +102,7 @@ def _check_chunk(
     except Exception as error:
         failure = chunk_error(error, array.compiled.source, coords, key)
         return Checked([Damage(DAMAGED, failure.what)])
-    last = layout.codecs[-1].name.removeprefix("numcodecs.") if layout.codecs else ""
+    last = layout.codecs[-1].short_name if layout.codecs else ""
     odd = odd_header(last, view)
     unchecked = last == "zstd" and not zstd_checksum(view)
     return Checked([Damage(ODD_HEADER, odd)] if odd else [], unchecked)

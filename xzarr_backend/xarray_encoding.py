@@ -204,7 +204,7 @@ def _is_of_bytes(codec: Named) -> bool:
 
 def _short(codec: Any) -> str:
     try:
-        return spelled(codec, 3, 1).name.removeprefix("numcodecs.")
+        return spelled(codec, 3, 1).short_name
     except (MetadataError, UnsupportedError):
         return ""
 

@@ -1,8 +1,8 @@
 """From the name of a codec to its kind and the factory that builds it.
 
-Imports base, errors and the standard library; a codec's module, and any library behind it, loads when its row is first
-looked up. Invariant: a name means one thing: rows of the table first, then what `register_codec` added, then entry
-points (group ``xzarr_backend.codecs``), then the registry of numcodecs. Source: Zarr v3 core, "Extension points".
+Imports base, errors, spec and the standard library; a codec's module, and any library behind it, loads when its row is
+first looked up. Invariant: a name means one thing: rows of the table first, then what `register_codec` added, then
+entry points (group ``xzarr_backend.codecs``), then the registry of numcodecs. Source: Zarr v3 core, "Extension points".
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from functools import cache
 from typing import Any, NamedTuple, cast
 
 from ..errors import MetadataError, UnsupportedError
+from ..spec import NUMCODECS
 from .base import ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, EITHER, Factory, needs_package
 from .libraries import installed
 from .table import CODECS, FOREIGN, HINTS, MODULES, UNSAFE, Row
 
 ENTRY_POINTS = "xzarr_backend.codecs"
-PREFIX = "numcodecs."
 KINDS = frozenset({ARRAY_ARRAY, ARRAY_BYTES, BYTES_BYTES, EITHER})
 
 
@@ -39,7 +39,7 @@ def lookup(name: str, allow: Collection[str] = ()) -> ResolvedRow:
     prefix (``{"pickle"}``). Raises `UnsupportedError`, which names the package that would add the codec where that is
     known.
     """
-    short = name.removeprefix(PREFIX)
+    short = name.removeprefix(NUMCODECS)
     if short in UNSAFE and short not in allow:
         raise UnsupportedError(
             f"codec {name!r} executes code that is stored in the data, so it is refused",
@@ -65,7 +65,7 @@ def _resolve(name: str, row: Row) -> ResolvedRow:
 
 def _beyond_the_table(name: str) -> ResolvedRow:
     row = _registered.get(name) or _from_entry_points(name)
-    if row is None and PREFIX + name not in CODECS:  # a short name that is not in the table is ambiguous in v3
+    if row is None and NUMCODECS + name not in CODECS:  # a short name that is not in the table is ambiguous in v3
         row = _from_numcodecs(name)
     if row is None:
         raise unknown_codec(name)
@@ -74,8 +74,9 @@ def _beyond_the_table(name: str) -> ResolvedRow:
 
 def unknown_codec(name: str) -> UnsupportedError:
     """Return the error for a codec that nobody here knows, with the package that adds it or another way out."""
-    hint = HINTS.get(name, f"did you mean {PREFIX + name!r}?" if PREFIX + name in CODECS else "")
-    package = next((package for start, package in FOREIGN.items() if name.removeprefix(PREFIX).startswith(start)), None)
+    hint = HINTS.get(name, f"did you mean {NUMCODECS + name!r}?" if NUMCODECS + name in CODECS else "")
+    short = name.removeprefix(NUMCODECS)
+    package = next((package for start, package in FOREIGN.items() if short.startswith(start)), None)
     if not hint and package is not None:
         hint = f"the package {package!r} may have it; call its numcodecs.register_codecs() first"
     return UnsupportedError(f"codec {name!r} is not known here", hint=hint or _nearest(name))
@@ -84,7 +85,7 @@ def unknown_codec(name: str) -> UnsupportedError:
 def _nearest(name: str) -> str:
     from difflib import get_close_matches  # late: a new process that knows its codecs does without it
 
-    near = get_close_matches(name.removeprefix(PREFIX), {known.removeprefix(PREFIX) for known in CODECS}, 1)
+    near = get_close_matches(name.removeprefix(NUMCODECS), {known.removeprefix(NUMCODECS) for known in CODECS}, 1)
     others = "available_codecs() lists the known ones; register_codec adds another"
     return f"the nearest name is {near[0]!r}; {others}" if near else others
 
@@ -104,7 +105,7 @@ def _from_numcodecs(name: str) -> ResolvedRow | None:
     """Find what users, plugins and ``imagecodecs.numcodecs.register_codecs()`` added to the registry of numcodecs."""
     from .foreign import find_numcodecs
 
-    short = name.removeprefix(PREFIX)
+    short = name.removeprefix(NUMCODECS)
     found = find_numcodecs(short)
     return None if found is None else ResolvedRow(*found)
 
@@ -147,7 +148,7 @@ def _register_numcodecs(name: str, codec: Any, kind: str) -> ResolvedRow:
     from .foreign import numcodecs_factory
 
     row = ResolvedRow(kind, numcodecs_factory(codec))
-    for alias in {name, name.removeprefix(PREFIX), PREFIX + name.removeprefix(PREFIX)} - CODECS.keys():
+    for alias in {name, name.removeprefix(NUMCODECS), NUMCODECS + name.removeprefix(NUMCODECS)} - CODECS.keys():
         _registered[alias] = row
     return row
 

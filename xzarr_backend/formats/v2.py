@@ -15,13 +15,11 @@ from ..chunk_keys import ChunkKeyEncoding
 from ..compat import TOLERANT, Reading, read_as_meant
 from ..dtypes import DataType, parse_dtype_v2
 from ..errors import UnsupportedError
-from ..spec import JSON, ArraySpec, GroupSpec, Named
+from ..spec import JSON, NUMCODECS, ArraySpec, GroupSpec, Named
 from .alike import Alike, fingerprint
 from .documents import DIMENSIONS as DIMENSIONS
 from .documents import Checks, expect_format
 from .v3 import parse_array_v3
-
-_OWN = "numcodecs."  # v2 names are ids of numcodecs; in a v3 chain they carry this prefix
 
 
 def parse_array_v2(
@@ -111,7 +109,7 @@ def _data_type(checks: Checks, filters: Sequence[Named]) -> DataType | None:
     document = checks.needed("dtype")
     if document is None:
         return None
-    object_codec = filters[0].name.removeprefix(_OWN) if filters else None
+    object_codec = filters[0].name.removeprefix(NUMCODECS) if filters else None
     return checks.attempt("dtype", lambda: parse_dtype_v2(document, object_codec))
 
 
@@ -145,7 +143,7 @@ def _codec(checks: Checks, value: JSON, place: str) -> Named | None:
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
         checks.problem(place, f"must be an object with an id, not {value!r:.80}")
         return None
-    return Named(_OWN + value["id"], {name: item for name, item in value.items() if name != "id"})
+    return Named(NUMCODECS + value["id"], {name: item for name, item in value.items() if name != "id"})
 
 
 def v2_chain(
@@ -156,7 +154,7 @@ def v2_chain(
     if order == "F" and rank > 1:
         chain.append(Named("transpose", {"order": list(range(rank))[::-1]}))
     codecs = [_with_defaults(codec) for codec in (*filters, *([compressor] if compressor else []))]
-    first = codecs[0].name.removeprefix(_OWN) if codecs else None
+    first = codecs[0].name.removeprefix(NUMCODECS) if codecs else None
     if dtype.itemsize is None and first is None:
         raise UnsupportedError(
             "an array of objects needs a filter that encodes them (vlen-utf8, json2, ...), but has none",
@@ -166,7 +164,7 @@ def v2_chain(
         chain.append(codecs.pop(0))
         chain.append(Named("bytes", {"endian": "little"}))
     elif dtype.itemsize is not None and first not in ARRAY_BYTES:
-        while codecs and codecs[0].name == f"{_OWN}bitround":  # it must know the byte order, but its document does not
+        while codecs and codecs[0].name == "numcodecs.bitround":  # it must know the byte order; its document does not
             chain.append(codecs.pop(0))
         chain.append(Named("bytes", _byte_order(dtype)))
     return (*chain, *codecs)
@@ -267,7 +265,7 @@ def split_v2(spec: ArraySpec) -> tuple[str, list[JSON], JSON]:
     for codec in chain:
         if codec.name in V3_ONLY:
             raise UnsupportedError(f"Zarr v2 has no codec {codec.name!r}", hint="use zarr_format=3")
-    configurations: list[JSON] = [{"id": codec.name.removeprefix(_OWN), **codec.configuration} for codec in chain]
+    configurations: list[JSON] = [{"id": codec.name.removeprefix(NUMCODECS), **codec.configuration} for codec in chain]
     if not configurations or configurations[-1]["id"] in FILTERS:
         return order, configurations, None
     return order, configurations[:-1], configurations[-1]

@@ -16,7 +16,7 @@ from ..chunk_keys import ChunkKeyEncoding, format_chunk_key_encoding, parse_chun
 from ..compat import TOLERANT, Reading, read_as_meant
 from ..dtypes import DataType, parse_dtype_v3
 from ..errors import MetadataError, UnsupportedError
-from ..spec import JSON, ArraySpec, GroupSpec, Named
+from ..spec import JSON, NUMCODECS, ArraySpec, GroupSpec, Named
 from .alike import Alike, fingerprint
 from .documents import DIMENSIONS, Checks, expect_format
 
@@ -266,6 +266,6 @@ def format_named(codec: Named) -> dict[str, JSON]:
         else value
         for name, value in codec.configuration.items()
     }
-    if not configuration and not codec.name.startswith("numcodecs."):  # for these zarr-python demands one
+    if not configuration and not codec.name.startswith(NUMCODECS):  # for these zarr-python demands one
         return {"name": codec.name}
     return {"name": codec.name, "configuration": configuration}

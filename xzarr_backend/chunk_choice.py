@@ -130,10 +130,18 @@ def _equal(edges: tuple[int, ...], length: int) -> int | tuple[int, ...]:
 
 
 def _nbytes(keyword: str, text: str) -> int:
+    nbytes = parse_nbytes(text)
+    if nbytes is None:
+        raise MetadataError(f'{keyword}={text!r:.80} is neither "auto" nor a number of bytes such as "16 MiB"')
+    return nbytes
+
+
+def parse_nbytes(text: str) -> int | None:
+    """Return the number of bytes that a text such as "16 MiB" or "2.5 GB" spells; None where it spells none, or 0."""
     found = _NBYTES.fullmatch(text.strip())
     if found is None or not float(found[1]):
-        raise MetadataError(f'{keyword}={text!r:.80} is neither "auto" nor a number of bytes such as "16 MiB"')
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kMGT".lower().index(found[2].lower() or " "))
+        return None
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
 
 
 def _wrong(keyword: str, given: Any, shape: tuple[int, ...]) -> MetadataError:

@@ -7,10 +7,10 @@ for; a place that holds anything but a Zarr node or an unfinished conversion is 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 
+from .chunk_choice import parse_nbytes
 from .consolidating import INLINE
 from .display_text import bytes_text
 from .errors import MetadataError, NodeExistsError, UnsupportedError, XzarrError
@@ -23,17 +23,15 @@ from .stores.base import Request, Store
 from .stores.local import LocalStore
 from .stores.zip import ZipStore
 
-_NBYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
-
 
 def parse_memory(given: int | str) -> int:
     """Return a number of bytes given as one, or as text such as "256 MiB"; raise `MetadataError`."""
     if isinstance(given, int) and not isinstance(given, bool) and given > 0:
         return given
-    found = _NBYTES.fullmatch(given.strip()) if isinstance(given, str) else None
-    if found is None or not float(found[1]):
+    nbytes = parse_nbytes(given) if isinstance(given, str) else None
+    if nbytes is None:
         raise MetadataError(f"memory={given!r:.80} is no number of bytes", hint='give it as 268435456 or "256 MiB"')
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
+    return nbytes
 
 
 def local_path(store: Store) -> str | None:

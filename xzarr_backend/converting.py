@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from .array import Array
@@ -81,7 +82,8 @@ def convert(
         raise UnsupportedError(f"zarr_format={zarr_format!r} is not known", hint="use 2 or 3")
     root = open_node(src, path, storage_options=storage_options, quirks=quirks, allow_codecs=allow_codecs)
     target = open_store(dst, mode="a", storage_options=target_storage_options)
-    check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler)
+    check = partial(check_places, root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler)
+    check()
     readers = None if profile is None else find_profile(profile)
     zarr_format = choose_format(readers, zarr_format) if readers is not None else zarr_format or root.zarr_format
     wishes = Wishes(zarr_format, chunks, shards, compressors, filters, chunk_key_encoding, readers)
@@ -92,15 +94,11 @@ def convert(
     _check_meant(wishes, plans)
     documents = _documents(nodes, plans, zarr_format, readers)
     check_room(target, expected_nbytes(plans) - (_stored(target) if resume or overwrite else 0))
-    if consolidated is None:
-        consolidated = isinstance(root, Group) and root.consolidated
-    report = Report(root.store.url, target.url, len(arrays), len(nodes) - len(arrays))
-    report.passes = {plan.path: plan.how for plan in plans}
-    report.notes = [note for plan in plans for note in plan.notes]
+    consolidated = isinstance(root, Group) and (root.consolidated if consolidated is None else consolidated)
+    report = _report(root.store, target, len(nodes), plans)
     report.notes += [] if readers is None else readers.notes_of(zarr_format)
-    report.tasks = sum(plan.ntasks for plan in plans)
     if resume and is_finished(target, documents):
-        report.consolidated = consolidated and isinstance(root, Group)
+        report.consolidated = consolidated
         compared = [(plan.compared(), plan.workers) for plan in plans]
         return confirm(target, report, compared, scheduler=scheduler, progress=progress)
     token = token_of(root.store, documents, plans, verify)
@@ -109,14 +107,12 @@ def convert(
         for plan in plans:
             _convert_array(runner, plan, verify)
         _commit(target, documents)
-        if consolidated and isinstance(root, Group):
+        if consolidated:
             report.consolidated = consolidate(target, "").members is not None
 
-    def prepare() -> None:
-        check_places(root.store, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
-
     report.verified = verify
-    return run(target, token, report, prepare, work, resume=resume, scheduler=scheduler, progress=progress)
+    make = partial(check, make=True)
+    return run(target, token, report, make, work, resume=resume, scheduler=scheduler, progress=progress)
 
 
 def check_places(
@@ -170,6 +166,15 @@ def _array_documents(spec: Any, path: str) -> dict[str, JSON]:
     prefix = prefix_of(path)
     name = f"{prefix}zarr.json" if spec.zarr_format == 3 else f"{prefix}.zarray"
     return {**documents, name: {**spec.document, **documents[name]}}
+
+
+def _report(source: Store, target: Store, nnodes: int, plans: Sequence[ArrayPlan]) -> Report:
+    """Return the report of a conversion that has not begun: how each array is converted, and what to know of it."""
+    report = Report(source.url, target.url, len(plans), nnodes - len(plans))
+    report.passes = {plan.path: plan.how for plan in plans}
+    report.notes = [note for plan in plans for note in plan.notes]
+    report.tasks = sum(plan.ntasks for plan in plans)
+    return report
 
 
 def _stored(target: Store) -> int:

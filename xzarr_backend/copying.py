@@ -19,7 +19,7 @@ from .converting import CONNECTIONS, check_places, confirm, run
 from .errors import ChunkError, NodeNotFoundError, XzarrError
 from .executor import thread_budget
 from .journal import has_journal
-from .nodes import clean_path
+from .nodes import clean_path, place_of
 from .paths import prefix_of
 from .pending import FOLDER
 from .placing import DOCUMENTS
@@ -93,7 +93,8 @@ def copy(
     target = open_store(dst, mode="a", storage_options=target_storage_options)
     path = clean_path(path)
     prefix, limit = prefix_of(path), parse_memory(memory)
-    check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler)
+    check = partial(check_places, source, target, resume=resume, overwrite=overwrite, scheduler=scheduler)
+    check()
     found = sorted(
         (key[len(prefix) :], source.size(key) or 0 if size is None else size)
         for key, size in source.walk(prefix)
@@ -113,20 +114,18 @@ def copy(
         return confirm(target, report, [(tasks, workers)], scheduler=scheduler, progress=progress)
     digest = hashlib.sha256(repr((source.url, path, found, verify)).encode()).hexdigest()
 
-    def prepare() -> None:
-        check_places(source, target, resume=resume, overwrite=overwrite, scheduler=scheduler, make=True)
-
     def work(runner: Runner) -> None:
         runner.run(tasks, workers, True)
         if verify:
             runner.compare(tasks, workers)
         runner.run(last, 1, True)
 
-    return run(target, digest, report, prepare, work, resume=resume, scheduler=scheduler, progress=progress)
+    make = partial(check, make=True)
+    return run(target, digest, report, make, work, resume=resume, scheduler=scheduler, progress=progress)
 
 
 def _check(source: Store, path: str, found: Sequence[tuple[str, int]], largest: tuple[str, int], limit: int) -> None:
-    where = f"{source.url}, path {path!r}" if path else source.url
+    where = place_of(source, path)
     if not any(key in DOCUMENTS for key, _ in found):
         raise NodeNotFoundError("no Zarr node is stored here to be copied", where=where, hint="check the path")
     if largest[1] > limit:

@@ -12,6 +12,7 @@ from .consolidated_state import ask_consolidated, consolidated_groups
 from .doctor_facts import Facts
 from .errors import UnsupportedError, XzarrError, reason
 from .inventory import Inventory, is_array, load_nodes
+from .nodes import place_of
 from .paths import groups_above, prefix_of
 from .verify_report import ArrayResult, Problem
 
@@ -38,7 +39,7 @@ def find_nodes(inventory: Inventory, path: str) -> None:
             f"the members of this group are not known, so they cannot be checked: {reason(inventory.problem)}"
             if inventory.problem is not None
             else "the members of this group are not known",
-            where=f"{inventory.store.url}, path {path!r}" if path else inventory.store.url,
+            where=place_of(inventory.store, path),
             hint="check its arrays one by one by their paths (--array), or let the writer consolidate the metadata",
         )
 

@@ -21,7 +21,7 @@ from .doctor_facts import Facts
 from .errors import NodeNotFoundError, XzarrError, reason
 from .executor import run, thread_budget
 from .inventory import MAX_OBJECTS, ZMETADATA, Inventory, Stored, only_archive, owner, take_inventory
-from .nodes import clean_path
+from .nodes import clean_path, place_of
 from .paths import prefix_of
 from .pending import FOLDER
 from .stored import parse_key
@@ -110,7 +110,7 @@ def _inventory(store: Store, path: str) -> Inventory:
         find_nodes(inventory, path)
     if not inventory.nodes:
         why = f"the place cannot be listed: {reason(inventory.problem)}" if inventory.problem else "no Zarr metadata"
-        where = f"{store.url}, path {path!r}" if path else store.url
+        where = place_of(store, path)
         raise NodeNotFoundError(f"no Zarr node is stored here: {why}", where=where, hint="check the path")
     return inventory
 

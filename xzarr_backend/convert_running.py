@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
 
@@ -155,16 +156,26 @@ def check_shared(store: Store) -> None:
         )
 
 
-def connect(scheduler: Any) -> tuple[Any, bool]:
-    """Return a client of the cluster and whether it is ours to close; ``scheduler`` is an address or a client."""
+@contextmanager
+def connected(scheduler: Any) -> Iterator[Any]:
+    """Yield a client of the cluster: of an address, one that is closed in the end; a client, or None, as it is."""
     if not isinstance(scheduler, str):
-        return scheduler, False
+        yield scheduler
+        return
+    client = _connect(scheduler)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _connect(scheduler: str) -> Any:
     if _ADDRESS.fullmatch(scheduler) is None:  # a client that fails on it would complain once more when it is freed
         raise XzarrError(f"{scheduler!r:.80} is no address of a scheduler", hint='it is like "tcp://host:8786"')
     from distributed import Client
 
     try:
-        return Client(scheduler, timeout="10s", set_as_default=False), True
+        return Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise XzarrError(
             f"the scheduler cannot be reached: {error}", where=scheduler, hint='its address is like "tcp://host:8786"'

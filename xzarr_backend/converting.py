@@ -19,7 +19,7 @@ from .convert_codecs import KEEP, Wishes
 from .convert_places import check_apart, check_room, is_finished, make_place, parse_memory
 from .convert_plan import ArrayPlan, Means, clear_scratch, expected_nbytes, plan_arrays, source_nodes, token_of
 from .convert_report import Report
-from .convert_running import LateJournal, Progress, Runner, Work, check_shared, connect
+from .convert_running import LateJournal, Progress, Runner, Work, check_shared, connected
 from .errors import MetadataError, UnsupportedError, XzarrError
 from .executor import thread_budget
 from .group import Group
@@ -204,8 +204,7 @@ def run(
     both: it stays as it is until the work is done.
     """
     began = time.monotonic()
-    client, ours = (None, False) if scheduler is None else connect(scheduler)
-    try:
+    with connected(scheduler) as client:
         late = isinstance(target, ZipStore)
         replaces = late and not has_journal(target, "") and any(target.walk(""))
         prepare()
@@ -217,9 +216,6 @@ def run(
             # a killed archive cannot be resumed, but leaves as much behind
             if isinstance(target, ZipStore) or (resume and isinstance(target, LocalStore)):
                 target.sweep()
-    finally:
-        if ours and client is not None:
-            client.close()
     target.close()
     report.seconds = time.monotonic() - began
     return report
@@ -238,14 +234,10 @@ def confirm(
     ``tasks``: what stored it, with the number of workers. Raises `ChunkError` where the two differ.
     """
     began = time.monotonic()
-    client, ours = (None, False) if scheduler is None else connect(scheduler)
-    runner = Runner(LateJournal(target, "", False), report, progress, client)
-    try:
+    with connected(scheduler) as client:
+        runner = Runner(LateJournal(target, "", False), report, progress, client)
         for some, workers in tasks:
             runner.compare(some, workers)
-    finally:
-        if ours and client is not None:
-            client.close()
     report.resumed, report.verified = report.tasks, True
     report.seconds = time.monotonic() - began
     return report

@@ -13,6 +13,7 @@ from typing import Any
 from .array import Array
 from .changing import clear_beyond, resized_spec
 from .errors import NodeNotFoundError, RegionError, XzarrError
+from .formats.consolidated import Documents, Edit, edit_inline, edit_zmetadata
 from .formats.documents import format_json, parse_json
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
@@ -20,7 +21,7 @@ from .journal import remove_journal
 from .nodes import place_of
 from .options import Options
 from .paths import join, prefix_of
-from .pending import FOLDER, Fields, Record, ancestors, patched, patched_inline, patched_zmetadata, record_key
+from .pending import FOLDER, Fields, Record, ancestors, patched, record_key
 from .spec import JSON, ArraySpec
 from .stores.base import Store
 from .stores.files import own_lock
@@ -115,13 +116,24 @@ def _patch_documents(store: Store, path: str, changes: Mapping[str, Fields | Non
     for name, fields in changes.items():
         if fields is not None:
             _patch_array(store, join(path, name), fields)
-    added = {name: _documents(store, join(path, name)) for name in created}
+    edits: dict[str, Edit] = {name: partial(_patch_listed, fields) for name, fields in changes.items()}
+    edits |= {name: partial(_list, _documents(store, join(path, name))) for name in created}
     for group, prefix in ancestors(path):
-        below = {f"{prefix}{name}": fields for name, fields in changes.items()}
-        new = {f"{prefix}{name}": documents for name, documents in added.items()}
+        below = {f"{prefix}{name}": edit for name, edit in edits.items()}
         start = prefix_of(group)
-        _rewrite(store, f"{start}zarr.json", partial(patched_inline, changes=below, added=new))
-        _rewrite(store, f"{start}.zmetadata", partial(patched_zmetadata, changes=below, added=new))
+        _rewrite(store, f"{start}zarr.json", partial(edit_inline, edits=below))
+        _rewrite(store, f"{start}.zmetadata", partial(edit_zmetadata, edits=below))
+
+
+def _patch_listed(fields: Fields | None, listed: Documents) -> Documents | None:
+    if fields is None:
+        return None
+    arrays = [name for name in ("zarr.json", ".zarray") if isinstance(listed.get(name), dict)]
+    return {name: patched(listed[name], fields) for name in arrays}
+
+
+def _list(documents: Documents, listed: Documents) -> Documents:
+    return {**documents, **listed}
 
 
 def _documents(store: Store, path: str) -> dict[str, dict[str, JSON]]:
@@ -136,14 +148,15 @@ def _patch_array(store: Store, path: str, fields: Fields) -> None:
         _rewrite(store, key, lambda old: patched(old, fields))
 
 
-def _rewrite(store: Store, key: str, change: Callable[[dict[str, JSON]], dict[str, JSON] | None]) -> None:
+def _rewrite(store: Store, key: str, change: Callable[[dict[str, JSON]], dict[str, JSON]]) -> None:
     if store.get(key) is None:
         return
     with own_lock(store, key):
         raw = store.get(key)
-        better = None if raw is None else change(parse_json(raw, key))
-        if better is not None:
-            store.set(key, format_json(better))
+        old = {} if raw is None else parse_json(raw, key)
+        new = change(old) if old else old
+        if new != old:
+            store.set(key, format_json(new))
 
 
 # --- chunks -----------------------------------------------------------------------------------------------------------

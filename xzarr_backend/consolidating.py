@@ -7,11 +7,13 @@ a member is what its own documents say. Sources: zarr-python's `.zmetadata` (v2)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from .attribute_values import attributes_of, encode_attributes, without_bare_numbers
 from .errors import MetadataError, NodeNotFoundError, UnsupportedError, not_too_deep
 from .fetching import get_document, get_documents
+from .formats.consolidated import Documents, edit_inline, edit_zmetadata
 from .formats.documents import parse_json
 from .nodes import GROUP, Found, find_node, load_children, place_of
 from .paths import groups_above, join, prefix_of
@@ -174,11 +176,11 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
             continue
         top = key.rpartition("/")[0]
         relative = path[len(top) :].lstrip("/")
-        with_member = _with_zmetadata if key.endswith(".zmetadata") else _with_inline
-        if with_member is _with_zmetadata or INLINE.encode() in bytes(raw):
-            change_document(
-                store, key, {}, lambda d, r=relative, change=with_member: change(d, r, _stored(store, path, spec))
-            )
+        zmetadata = key.endswith(".zmetadata")
+        if zmetadata or INLINE.encode() in bytes(raw):
+            with own_lock(store, key):
+                edits = {relative: partial(_edit, zmetadata, relative, _stored(store, path, spec))}
+                change_locked(store, key, {}, partial(edit_zmetadata if zmetadata else edit_inline, edits=edits))
 
 
 def _stored(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> ArraySpec | GroupSpec | None:
@@ -191,29 +193,11 @@ def _stored(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> Arra
         return spec
 
 
-def _with_zmetadata(document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None) -> dict[str, JSON]:
-    prefix = prefix_of(relative)
-    entries = dict(document.get("metadata") or {})
+def _edit(zmetadata: bool, member: str, spec: ArraySpec | GroupSpec | None, listed: Documents) -> Documents | None:
+    """Return what is to be ``listed`` of a ``member``; inline members are of v3 only."""
     if spec is None:
-        entries = {name: item for name, item in entries.items() if not name.startswith(prefix)}
-    else:
-        entries |= _documents_v2(Member(relative, spec))
-    return {"zarr_consolidated_format": 1, **document, "metadata": entries}
-
-
-def _with_inline(
-    document: dict[str, JSON], relative: str, spec: ArraySpec | GroupSpec | None, *, add: bool = True
-) -> dict[str, JSON]:
-    """Members may be listed by their whole paths, or nested in their groups; ``add`` one that is listed nowhere."""
-    inline = document.get(INLINE)
-    if not isinstance(inline, dict) or not isinstance(inline.get("metadata"), dict):
-        return document
-    entries = dict(inline["metadata"])
-    for name, item in entries.items():
-        if relative.startswith(f"{name}/") and isinstance(item, dict):
-            entries[name] = _with_inline(item, relative.removeprefix(f"{name}/"), spec, add=False)
-    if spec is None:
-        entries = {name: item for name, item in entries.items() if not f"{name}/".startswith(f"{relative}/")}
-    elif spec.zarr_format == 3 and (add or relative in entries):
-        entries[relative] = _document_v3(spec)
-    return {**document, INLINE: {**inline, "metadata": entries}}
+        return None
+    if zmetadata:
+        documents = _documents_v2(Member(member, spec))
+        return {key[len(prefix_of(member)) :]: document for key, document in documents.items()}
+    return {"zarr.json": _document_v3(spec)} if spec.zarr_format == 3 else listed

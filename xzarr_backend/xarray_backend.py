@@ -25,7 +25,7 @@ from .stores.local import LocalStore
 from .xarray_decoding import Decoders, as_names
 from .xarray_dimensions import PhonyDimensions
 from .xarray_place import Place, arrays_of, check, chosen, place_of_given, walk
-from .xarray_store import GroupStore, Reading
+from .xarray_store import DatasetOptions, GroupStore
 
 if TYPE_CHECKING:
     from xarray import Dataset, DataTree
@@ -100,11 +100,11 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
         place = place_of_given(
             filename_or_obj if store is None else store, mode, storage_options, missing, quirks, strict
         )
-        reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
+        options = _dataset_options(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         with place, _fitting_collector(place), not_too_deep(place.store.url):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             arrays = arrays_of(node, place, as_names(keep_variables))
-            return decoders.decode(_group_store(node, arrays, place, reading))
+            return decoders.decode(_group_store(node, arrays, place, options))
 
     def open_groups_as_dict(
         self,
@@ -143,14 +143,14 @@ class XzarrBackendEntrypoint(BackendEntrypoint):
             mask_and_scale, decode_times, concat_characters, decode_coords, dropped, use_cftime, decode_timedelta
         )
         place = place_of_given(filename_or_obj, mode, storage_options, missing, quirks, strict)
-        reading = _reading(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
+        options = _dataset_options(duplicate_dims, use_zarr_fill_value_as_mask, decode_semantics, strict)
         kept = as_names(keep_variables)
         with place, _fitting_collector(place), not_too_deep(place.store.url):
             node = place.open(group, consolidated, _one_format(zarr_format, zarr_version))
             if isinstance(node, Array):
-                return {"/": decoders.decode(_group_store(node, arrays_of(node, place, kept), place, reading))}
+                return {"/": decoders.decode(_group_store(node, arrays_of(node, place, kept), place, options))}
             return {
-                path: decoders.decode(_group_store(each, chosen(arrays, kept), place, reading))
+                path: decoders.decode(_group_store(each, chosen(arrays, kept), place, options))
                 for path, each, arrays in walk(node, "/")
             }
 
@@ -224,21 +224,21 @@ def _fitting_collector(place: Place) -> AbstractContextManager[None]:
     return paused() if isinstance(place.store, LocalStore) else nullcontext()
 
 
-def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: Place, reading: Reading) -> GroupStore:
+def _group_store(node: Array | Group, arrays: Mapping[str, Array], place: Place, options: DatasetOptions) -> GroupStore:
     attributes = {} if isinstance(node, Array) else node.spec.attributes
     where = node.where if isinstance(node, Array) else f"{node.store.url}, group {node.name}"
-    return GroupStore(arrays, attributes, node.zarr_format, where, reading, place.close)
+    return GroupStore(arrays, attributes, node.zarr_format, where, options, place.close)
 
 
 # --- keywords --------------------------------------------------------------------------------------------------------
 
 
-def _reading(
+def _dataset_options(
     duplicate_dims: str, fill_value_as_mask: bool | None, decode_semantics: bool | None, strict: bool
-) -> Reading:
+) -> DatasetOptions:
     check("duplicate_dims", duplicate_dims, ("rename", "keep"))
     check("decode_semantics", decode_semantics, (None, True, False))
-    return Reading(PhonyDimensions(), duplicate_dims, fill_value_as_mask, strict, decode_semantics is not False)
+    return DatasetOptions(PhonyDimensions(), duplicate_dims, fill_value_as_mask, strict, decode_semantics is not False)
 
 
 def _one_format(zarr_format: int | None, zarr_version: int | None) -> int | None:

@@ -36,7 +36,7 @@ from .xarray_dimensions import Names, PhonyDimensions, conflict_of, name_dimensi
 NO_NAME = "__values__"  # how xarray stores the variable None
 
 
-class Reading(NamedTuple):
+class DatasetOptions(NamedTuple):
     """How the groups of one call are turned into datasets.
 
     ``fill_value_as_mask``: None means yes for format 2 and no for 3. ``phony`` invents dimension names. ``semantics``:
@@ -59,14 +59,14 @@ class GroupStore(AbstractDataStore):
         attributes: Mapping[str, JSON],
         zarr_format: int,
         where: str,
-        reading: Reading,
+        options: DatasetOptions,
         close: Callable[[], None],
     ) -> None:
-        self._arrays, self._attributes, self._reading = arrays, attributes, reading
+        self._arrays, self._attributes, self._options = arrays, attributes, options
         self._zarr_format, self._where, self._close = zarr_format, where, close
         self._reported: dict[int, Reported] = {}  # by the id of the chain, which the arrays keep alive
         self._encodings: dict[tuple[int, int, Names], tuple[bytes, dict[str, Any]]] = {}
-        self._names: dict[str, Names] = name_dimensions(arrays, reading.duplicate_dims, reading.phony)
+        self._names: dict[str, Names] = name_dimensions(arrays, options.duplicate_dims, options.phony)
 
     def load(self) -> tuple[dict[Any, Variable], dict[str, JSON]]:
         """Return variables and attributes as plain dicts: xarray's frozen ones cost a call for every look."""
@@ -84,10 +84,10 @@ class GroupStore(AbstractDataStore):
             try:
                 variables[name], stored[name] = self._variable(name, array, prefetch)
             except (MetadataError, UnsupportedError) as error:
-                if self._reading.strict:
+                if self._options.strict:
                     raise error.at(array.where)  # noqa: B904
                 warnings.warn(f"skipped {name!r}: {error.at(array.where)}", SkippedNodeWarning, levels_to_the_caller())
-        if not self._reading.semantics or not any("dtype_semantic" in a.spec.attributes for a in self._arrays.values()):
+        if not self._options.semantics or not any("dtype_semantic" in a.spec.attributes for a in self._arrays.values()):
             return variables
         from .xarray_semantics import decode_semantics  # late: few datasets need the conventions
 
@@ -135,7 +135,7 @@ class GroupStore(AbstractDataStore):
 
     def _place_fill_values(self, array: Array, attributes: dict[str, JSON], encoding: dict[str, Any]) -> None:
         """Say where xarray finds the fill value: as the value to mask, or beside one that the attributes give."""
-        as_mask = self._reading.fill_value_as_mask
+        as_mask = self._options.fill_value_as_mask
         if as_mask if as_mask is not None else self._zarr_format == 2:
             if array.fill_value is not None and array.dtype.kind != "V":  # xarray cannot mask records
                 attributes["_FillValue"] = array.fill_value

@@ -26,7 +26,7 @@ from .spec import JSON
 from .stored_documents import store_document
 from .stores.base import Store
 from .xarray_dimensions import PhonyDimensions
-from .xarray_store import GroupStore, Reading
+from .xarray_store import DatasetOptions, GroupStore
 
 NODES = ("zarr.json", ".zarray", ".zgroup")
 
@@ -55,7 +55,7 @@ class Target(NamedTuple):
         if not arrays:
             return {}
         return GroupStore(
-            arrays, {}, self.zarr_format, self.where, Reading(PhonyDimensions(), strict=True), lambda: None
+            arrays, {}, self.zarr_format, self.where, DatasetOptions(PhonyDimensions(), strict=True), lambda: None
         ).get_variables()
 
     def decoded(self, names: Iterable[Hashable]) -> dict[Hashable, xr.Variable]:

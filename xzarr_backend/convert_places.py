@@ -14,10 +14,9 @@ from .chunk_choice import parse_nbytes
 from .consolidating import INLINE
 from .display_text import bytes_text
 from .errors import MetadataError, NodeExistsError, UnsupportedError, XzarrError
-from .formats.documents import format_json, parse_json
+from .formats.documents import DOCUMENTS, format_json, parse_json
 from .journal import has_journal
 from .pending import FOLDER
-from .placing import DOCUMENTS
 from .spec import JSON
 from .stores.base import Request, Store
 from .stores.local import LocalStore

@@ -18,11 +18,11 @@ from .convert_tasks import Done, guarded
 from .converting import CONNECTIONS, check_places, confirm, run
 from .errors import ChunkError, NodeNotFoundError, XzarrError
 from .executor import thread_budget
+from .formats.documents import DOCUMENTS
 from .journal import has_journal
 from .nodes import clean_path, place_of
 from .paths import prefix_of
 from .pending import FOLDER
-from .placing import DOCUMENTS
 from .stores import open_store
 from .stores.base import Request, Store
 

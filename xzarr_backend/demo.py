@@ -19,6 +19,7 @@ import xarray as xr
 from .array import Array
 from .creation import create_array
 from .display_text import bytes_text
+from .formats.documents import DOCUMENTS
 from .group_creation import create_group
 from .opening import open_group
 from .stores import open_store
@@ -27,7 +28,6 @@ from .stores.base import Buffer, ByteRange, Request, Store
 SHAPE = (360, 45, 90)  # daily fields on a grid of 4 degrees
 CHUNKS = (30, 45, 90)
 INNER, SHARDS = (30, 15, 30), (180, 45, 90)
-DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
 Say = Callable[[str], Any]
 

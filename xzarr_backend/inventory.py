@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .errors import MetadataError, UnsupportedError, reason
-from .formats.documents import parse_json
+from .formats.documents import DOCUMENTS, parse_json
 from .paths import join, prefix_of
 from .pending import FOLDER
 from .spec import JSON
@@ -18,8 +18,7 @@ from .stores import open_store
 from .stores.base import Request, Store
 from .stores.local import LocalStore
 
-ZARR_JSON, ZARRAY, ZGROUP, ZATTRS, ZMETADATA = "zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"
-DOCUMENTS = (ZARR_JSON, ZARRAY, ZGROUP, ZATTRS, ZMETADATA)
+ZARR_JSON, ZARRAY, ZGROUP, ZATTRS, ZMETADATA = DOCUMENTS
 MAX_OBJECTS = 1_000_000  # listed at most; beyond that the rest of the store is not looked at
 
 

@@ -15,7 +15,7 @@ from .compat import TOLERANT, Reading
 from .errors import MetadataError, NodeNotFoundError, UnsupportedError, XzarrError
 from .fetching import get_document, get_documents, list_names
 from .formats.consolidated import Members, NodeDocuments, below, child_names, parse_inline, parse_zmetadata
-from .formats.documents import parse_json
+from .formats.documents import NODES, parse_json
 from .formats.v2 import parse_array_v2, parse_group_v2
 from .formats.v3 import node_type, parse_array_v3, parse_group_v3
 from .paths import groups_above, join, prefix_of
@@ -189,17 +189,14 @@ def _find_group_v2(store: Store, path: str, reading: Reading, zarr_format: int |
         zarray, zattrs = _load(store, [f"{prefix}.zarray", f"{prefix}.zattrs"])
         return Found(parse_array_v2(zarray or {}, zattrs or {}, reading))
     attributes = _load(store, [f"{prefix}.zattrs"])[0] if ".zattrs" in names else None
-    documents = _NODES[1:] if zarr_format == 2 else _NODES
+    documents = NODES[1:] if zarr_format == 2 else NODES
     if ".zgroup" in names or _holds_nodes(store, prefix, names, documents):
         # a .zgroup says nothing but its format, so it is not fetched
         return Found(parse_group_v2({"zarr_format": 2}, attributes or {}), None, names)
     raise _nothing(store, path, _what_is_there(names))
 
 
-_NODES = ("zarr.json", ".zarray", ".zgroup")
-
-
-def _holds_nodes(store: Store, prefix: str, names: Sequence[str], documents: Sequence[str] = _NODES) -> bool:
+def _holds_nodes(store: Store, prefix: str, names: Sequence[str], documents: Sequence[str] = NODES) -> bool:
     """Return whether a folder below holds one of the ``documents``.
 
     Two levels are looked at, which is what implicit groups need.
@@ -249,7 +246,7 @@ def near_name(store: Store, path: str, name: str, known: Iterable[str] | None = 
         beside = [full[len(folder) :].partition("/")[0] for full in known or () if full.startswith(folder)]
         for near in get_close_matches(last, beside or [item[:-1] for item in listed if item.endswith("/")]):
             place = f"{start}{folder}{near}"
-            if near != last and (beside or any(store.get(f"{place}/{document}") is not None for document in _NODES)):
+            if near != last and (beside or any(store.get(f"{place}/{document}") is not None for document in NODES)):
                 return f"did you mean {folder + near!r}?"
     except (OSError, XzarrError):
         pass

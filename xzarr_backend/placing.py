@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from .attribute_values import encode_attributes
 from .errors import NodeExistsError, UnsupportedError
 from .fetching import get_documents
-from .formats.documents import parse_json
+from .formats.documents import DOCUMENTS, parse_json
 from .formats.v2 import format_array_v2
 from .formats.v3 import format_array_v3
 from .nodes import place_of
@@ -24,8 +24,6 @@ from .stores.local import LocalStore
 
 # what a writer that was killed may leave of an array whose documents are gone
 _CHUNKS = re.compile(r"c/?|[0-9]+([.][0-9]+)*/?|[.].*")
-
-DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def make_room(store: Store, path: str, overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from xarray import conventions
 from .array import Array
 from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError
 from .fetching import get_documents
-from .formats.documents import parse_json
+from .formats.documents import NODES, parse_json
 from .group import Group
 from .nodes import GROUP, place_of
 from .opening import open_node
@@ -27,8 +27,6 @@ from .stored_documents import store_document
 from .stores.base import Store
 from .xarray_dimensions import PhonyDimensions
 from .xarray_store import DatasetOptions, GroupStore
-
-NODES = ("zarr.json", ".zarray", ".zgroup")
 
 
 class Target(NamedTuple):

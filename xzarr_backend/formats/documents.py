@@ -18,6 +18,8 @@ from ..spec import JSON, Named
 MAX_DOCUMENT_NBYTES = 512 * 2**20  # consolidated metadata of large stores reach tens of megabytes
 MAX_RANK = 64  # NumPy's own limit
 MAX_LENGTH = 2**63 - 1
+NODES = ("zarr.json", ".zarray", ".zgroup")  # where one of these lies, there is a node
+DOCUMENTS = (*NODES, ".zattrs", ".zmetadata")
 DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's attribute for dimension names
 
 T = TypeVar("T")

@@ -64,9 +64,9 @@ def _inner_codec_text(codec: JSON) -> str:
     return value_text(codec)
 
 
-def value_text(value: JSON, limit: int = 200) -> str:
-    """Return a JSON value on one line, cut off after ``limit`` characters."""
-    return short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), limit)
+def value_text(value: JSON) -> str:
+    """Return a JSON value on one line, cut off after 200 characters."""
+    return short(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), 200)
 
 
 def short(text: str, limit: int) -> str:

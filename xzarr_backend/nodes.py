@@ -366,7 +366,7 @@ def _parse_child(
     return found
 
 
-def find_in_parents(store: Store, path: str, reading: Reading = TOLERANT) -> Found | None:
+def find_in_parents(store: Store, path: str, reading: Reading) -> Found | None:
     """Return the node as the consolidated metadata of a parent know it, where its own documents are lost or broken."""
     if not store.supports_consolidated_metadata:
         return None

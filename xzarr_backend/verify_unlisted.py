@@ -1,7 +1,8 @@
 """Verifying places that cannot be listed, such as plain HTTP: consolidated metadata and grids tell what to ask for.
 
-Imports consolidated_state, inventory, doctor_facts and the rows below. Invariant: nothing passes for whole only because
-it could not be listed; what is not stored is asked for, and counted as missing when it does not come.
+Imports consolidated_state, inventory, doctor_facts, verify_chunks and the rows below. Invariant: nothing passes for
+whole only because it could not be listed; what is not stored is asked for, and counted as missing where it does not
+come.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from .errors import UnsupportedError, XzarrError, reason
 from .inventory import Inventory, is_array, load_nodes
 from .nodes import place_of
 from .paths import groups_above, prefix_of
+from .verify_chunks import MISSING
 from .verify_report import ArrayResult, Problem
-
-MISSING = "missing"
 
 
 def is_unlisted(inventory: Inventory) -> bool:

@@ -30,7 +30,7 @@ from .stores.base import Request, Store
 from .stores.files import OURS
 from .stores.local import LocalStore
 from .stores.zip import ZipStore
-from .verify_chunks import check_object, fetch, has_checksum, why_unverifiable
+from .verify_chunks import MISSING, check_object, fetch, has_checksum, why_unverifiable
 from .verify_report import ArrayResult, Problem, VerifyReport
 from .verify_state import Progress
 from .verify_unlisted import find_nodes, is_unlisted, settle_missing
@@ -233,13 +233,13 @@ def _missing(facts: Facts, full: bool) -> Iterator[Problem]:
     absent = (coords for coords in every if coords not in facts.chunks)
     for coords in islice(absent, MOST_MISSING):
         yield Problem(
-            "missing",
+            MISSING,
             facts.where,
             array.layout.key(coords),
             f"chunk {coords} is not stored, and reads as the fill value",
         )
     if facts.missing > MOST_MISSING:
-        yield Problem("missing", facts.where, "", f"{facts.missing - MOST_MISSING} more chunks are not stored")
+        yield Problem(MISSING, facts.where, "", f"{facts.missing - MOST_MISSING} more chunks are not stored")
 
 
 def _orphans(facts: Facts) -> Iterator[Problem]:

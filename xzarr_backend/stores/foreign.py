@@ -1,8 +1,8 @@
 """Stores of zarr-python, and others that are asynchronous as they are.
 
-Imports errors, base, concurrency, and the stores that stand for the same places; zarr-python is imported when one of
-its stores is used. Invariant: a store that is handed over keeps its own rules (read-only, no listing, no consolidated
-metadata).
+Imports errors, base, concurrency, filesystems and the stores that stand for the same places; zarr-python is imported
+when one of its stores is used. Invariant: a store that is handed over keeps its own rules (read-only, no listing, no
+consolidated metadata).
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from .base import (
     view_of,
 )
 from .concurrency import in_windows, on_loop, retried_async
+from .filesystems import MISSING
 from .fsspec import GAP, LARGEST_READ, open_place
 from .local import LocalStore
 from .obstore import open_inner
-
-_MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 def adapt(store: Any, read_only: bool) -> Store | None:
@@ -125,7 +124,7 @@ class AsyncStore(Store):
         try:
             if on_loop(self._exists(key)):  # a key that names a folder would take the folder along
                 on_loop(self.inner.delete(key))
-        except _MISSING:
+        except MISSING:
             pass
 
     def delete_prefix(self, prefix: str) -> None:
@@ -152,7 +151,7 @@ class AsyncStore(Store):
         """Return the object's size in bytes."""
         try:
             return on_loop(self._size(key))
-        except _MISSING:
+        except MISSING:
             return None
 
     def _check_listing(self) -> None:
@@ -190,7 +189,7 @@ class AsyncStore(Store):
             return b"" if await self._exists(key) else None
         try:
             found = await self.inner.get(key, self._zarr.prototype, self._zarr.byte_range(wanted))
-        except _MISSING:
+        except MISSING:
             return None
         if found is None or wanted is None:
             return _bytes_of(found)

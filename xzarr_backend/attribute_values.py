@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
+import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -155,6 +157,23 @@ def without_bare_numbers(value: JSON) -> JSON:
 def attributes_of(value: Mapping[str, JSON]) -> dict[str, JSON]:
     """Return stored attributes as they may be stored again: unchanged, unless another writer left bare NaN in them."""
     return dict(value) if without_bare_numbers(value) == value else encode_attributes(decode_attributes(value))
+
+
+def pack_float(value: float) -> str:
+    """Return a number as xarray writes it to ``_FillValue`` of v3: base64 of eight little-endian bytes."""
+    return base64.b64encode(struct.pack("<d", value)).decode()
+
+
+@lru_cache(64)  # the variables of a dataset have few of them
+def unpack_float(text: str) -> float:
+    """Return the number that a text in ``_FillValue`` stands for; raise `ValueError` for one that stands for none.
+
+    It may be spelled as fill values themselves are ("NaN"), too.
+    """
+    try:
+        return float(struct.unpack("<d", base64.b64decode(text, validate=True))[0])
+    except (ValueError, struct.error):
+        return float(text)
 
 
 # --- from JSON -------------------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ is the attribute ``_FillValue`` (floats in base64), and the fill value masks not
 from __future__ import annotations
 
 import base64
-import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .attribute_values import pack_float, unpack_float
 from .dtypes import DataType
 from .spec import JSON, ArraySpec
 
@@ -84,35 +84,24 @@ def _bits(value: Any, dtype: DataType) -> bytes:
 def _encode(value: Any, dtype: DataType) -> JSON:
     kind = dtype.numpy.kind
     if kind == "f":
-        return _base64(float(value))
+        return pack_float(float(value))
     if kind == "c":
-        return [_base64(complex(value).real), _base64(complex(value).imag)]
+        return [pack_float(complex(value).real), pack_float(complex(value).imag)]
     if kind == "S":
         return base64.b64encode(value if isinstance(value, bytes) else str(value).encode("latin-1")).decode()
     return bool(value) if kind == "b" else int(value)
-
-
-def _base64(value: float) -> str:
-    return base64.b64encode(struct.pack("<d", value)).decode()
 
 
 def _decode(value: JSON, dtype: DataType) -> Any:
     """Return what an attribute of v3 stands for; raise `ValueError`, `TypeError` or `OverflowError`."""
     kind = dtype.numpy.kind
     if kind == "f" and isinstance(value, str):
-        return _from_base64(value)
+        return unpack_float(value)
     if kind == "c" and isinstance(value, list | tuple):
-        return complex(*(_from_base64(part) if isinstance(part, str) else part for part in value))
+        return complex(*(unpack_float(part) if isinstance(part, str) else part for part in value))
     if kind == "S" and isinstance(value, str):
         return base64.b64decode(value, validate=True)
     return dtype.numpy.type(value)
-
-
-def _from_base64(value: str) -> float:
-    try:
-        return float(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
-    except (ValueError, struct.error):
-        return float(value)
 
 
 def plain_attributes(attributes: Mapping[str, JSON], source: ArraySpec, zarr_format: int) -> dict[str, JSON]:

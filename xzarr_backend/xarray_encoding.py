@@ -8,7 +8,6 @@ nothing is lost on the way back.
 from __future__ import annotations
 
 import base64
-import struct
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import numpy as np
 import xarray as xr
 from xarray import conventions
 
-from .attribute_values import TYPES, decode_attributes, encode_attributes
+from .attribute_values import TYPES, decode_attributes, encode_attributes, pack_float
 from .codec_objects import spelled
 from .codecs import BYTES_BYTES, lookup
 from .dtypes import DataType, as_dtype
@@ -305,9 +304,9 @@ def encode_fill_value(value: Any, dtype: np.dtype[Any]) -> Any:
     kind = dtype.kind
     try:
         if kind == "f":
-            return _float(value)
+            return pack_float(float(value))
         if kind == "c":
-            return [_float(complex(value).real), _float(complex(value).imag)]
+            return [pack_float(complex(value).real), pack_float(complex(value).imag)]
         if kind == "S" and isinstance(value, bytes):
             return base64.standard_b64encode(value).decode()
         if kind == "b":
@@ -319,7 +318,3 @@ def encode_fill_value(value: Any, dtype: np.dtype[Any]) -> Any:
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"Failed to encode fill_value: {value!r:.80} is no value of {dtype}") from error
     raise ArgumentError(f"Failed to encode fill_value: {value!r:.80} is no value of {dtype}")
-
-
-def _float(value: Any) -> str:
-    return base64.standard_b64encode(struct.pack("<d", float(value))).decode()

@@ -11,7 +11,6 @@ import base64
 import copy
 import marshal
 import os
-import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +23,7 @@ from xarray.backends import AbstractDataStore
 from xarray.core import indexing
 
 from .array import Array
+from .attribute_values import unpack_float
 from .chunk_grids import listable
 from .codec_objects import Reported, report_codecs
 from .codecs.pipeline import split_chain
@@ -240,9 +240,9 @@ def decode_fill_value(value: JSON, dtype: Any) -> Any:
     kind = dtype.kind
     try:
         if kind == "f" and isinstance(value, str):
-            return _decode_float(value)
+            return unpack_float(value)
         if kind == "c" and isinstance(value, list | tuple) and len(value) == 2:
-            return complex(*(_decode_float(part) if isinstance(part, str) else part for part in value))
+            return complex(*(unpack_float(part) if isinstance(part, str) else part for part in value))
         if kind == "S" and isinstance(value, str):
             return base64.standard_b64decode(value)
         if kind == "b":
@@ -250,14 +250,6 @@ def decode_fill_value(value: JSON, dtype: Any) -> Any:
         return int(value) if kind in "iu" and value == value else value
     except (ValueError, TypeError, OverflowError) as error:
         raise MetadataError(f"the attribute _FillValue {value!r:.80} is no value of {dtype}") from error
-
-
-@lru_cache(64)
-def _decode_float(value: str) -> float:
-    try:
-        return float(struct.unpack("<d", base64.b64decode(value, validate=True))[0])
-    except (ValueError, struct.error):
-        return float(value)  # "NaN", as fill values themselves are spelled
 
 
 def levels_to_the_caller() -> int:

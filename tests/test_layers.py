@@ -88,8 +88,8 @@ ROWS: tuple[dict[str, str], ...] = (
         "consolidation": "options group array nodes consolidating",
         "opening": "options group array nodes",
         "journal": "pending",
-        "appending": "options array changing nodes pending journal",
-        "transactions": "options array changing appending nodes pending placing journal",
+        "appending": "options array changing nodes pending journal stored_documents",
+        "transactions": "options array changing appending nodes pending placing journal stored_documents",
     },
     # the adapters: all that is named nowhere above. They may use each other, as long as there is no cycle
     {},

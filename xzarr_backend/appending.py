@@ -14,7 +14,7 @@ from .array import Array
 from .changing import clear_beyond, resized_spec
 from .errors import NodeNotFoundError, RegionError, XzarrError
 from .formats.consolidated import Documents, Edit, edit_inline, edit_zmetadata
-from .formats.documents import format_json, parse_json
+from .formats.documents import parse_json
 from .formats.v2 import parse_array_v2
 from .formats.v3 import parse_array_v3
 from .journal import remove_journal
@@ -23,6 +23,7 @@ from .options import Options
 from .paths import join, prefix_of
 from .pending import FOLDER, Fields, Record, ancestors, patched, record_key
 from .spec import JSON, ArraySpec
+from .stored_documents import store_document
 from .stores.base import Store
 from .stores.files import own_lock
 from .stores.local import LocalStore
@@ -156,7 +157,7 @@ def _rewrite(store: Store, key: str, change: Callable[[dict[str, JSON]], dict[st
         old = {} if raw is None else parse_json(raw, key)
         new = change(old) if old else old
         if new != old:
-            store.set(key, format_json(new))
+            store_document(store, key, new)
 
 
 # --- chunks -----------------------------------------------------------------------------------------------------------

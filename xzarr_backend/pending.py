@@ -86,11 +86,6 @@ def _is_change(value: Any) -> bool:
     )
 
 
-def format_record(record: Record) -> bytes:
-    """Return the bytes of a note."""
-    return json.dumps(record, indent=1).encode()
-
-
 def pending_fields(store: Store, path: str) -> dict[str, Fields | None]:
     """Return, by the array's name, what its document is to say while the note lies there; None: there is no array."""
     record = load_record(store, path)

@@ -20,9 +20,10 @@ from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
 from .paths import prefix_of
-from .pending import STORED, WRITING, Record, format_record, load_record, record_key, turn_of
+from .pending import STORED, WRITING, Record, load_record, record_key, turn_of
 from .placing import spare_strangers
 from .spec import JSON, ArraySpec
+from .stored_documents import store_document, store_new_document
 from .stores.base import Store
 from .stores.files import ThreadLock, host_mark, lives, own_lock
 from .stores.local import LocalStore
@@ -183,7 +184,7 @@ class Append:
             _ours.discard(self.record["id"])
 
     def _set_state(self, state: str) -> None:
-        self.store.set(record_key(self.path), format_record({**self.record, "state": state}))
+        store_document(self.store, record_key(self.path), {**self.record, "state": state})
 
 
 class AppendInMemory:
@@ -242,11 +243,11 @@ def _noted(store: Store, path: str, old: Shapes, new: Shapes) -> Record:
     key = record_key(path)
     _ours.add(record["id"])  # before a thread can find a note that would seem to be nobody's
     try:
-        if not store.set_if_absent(key, format_record(record)):
+        if not store_new_document(store, key, record):
             raise _under_way(store, path)
         try:  # not before now, when nobody else can change the shapes
             record["arrays"] = {name: change_of(store, path, name, old.get(name), shape) for name, shape in new.items()}
-            store.set(key, format_record(record))
+            store_document(store, key, record)
         except BaseException:
             forget(store, path)
             raise
@@ -263,7 +264,7 @@ def _taken_over(store: Store, path: str, old: Shapes, new: Shapes) -> Record | N
             return None
         record = {**left, "owner": _owner()}
         _ours.add(record["id"])
-        store.set(record_key(path), format_record(record))
+        store_document(store, record_key(path), record)
         return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -153,13 +154,37 @@ def test_an_append_that_cannot_be_undone_says_so_and_is_undone_later(store: Stor
     append = Append.begin(failing, "", OLD, NEW)
     fill(store)
     broken.extend(["set", "delete"])
-    with pytest.raises(OSError, match=r"set .xzarr/append.json") as caught:
+    with pytest.raises(xz.XzarrError, match=r"'.xzarr/append.json' could not be stored: set .xzarr") as caught:
         append.commit()
     assert "the next writer" in caught.value.__notes__[0]
     assert shapes(store) == OLD
     recover(store, "")
     assert load_record(store, "") is None
     np.testing.assert_array_equal(grown(store, "b")[10:], [-1] * 5)
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_a_full_disk_is_told_as_everywhere(store: Store, written: int) -> None:
+    """Whichever document finds no space for a moment, the error names it, and the store is as it was."""
+
+    def fail(operation: str, key: str) -> OSError | None:
+        if not operation.startswith("set"):
+            return None
+        tried.append(key)
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), key) if len(tried) == written + 1 else None
+
+    tried: list[str] = []
+    failing = FailingStore(store, fail)
+    try:
+        append = Append.begin(failing, "", OLD, NEW)
+        fill(store)
+        append.commit()
+    except xz.XzarrError as error:
+        assert f"the document {tried[written]!r} could not be stored: No space left" in str(error)
+        assert shapes(store) == shapes(store, None) == OLD
+    else:
+        assert shapes(store) == shapes(store, None) == NEW
+    assert load_record(store, "") is None
 
 
 def test_two_appends_exclude_each_other(store: Store) -> None:

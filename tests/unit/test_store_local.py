@@ -370,6 +370,31 @@ def test_what_cannot_be_deleted_is_named(store: LocalStore, monkeypatch: pytest.
         assert caught.value.filename in (f"{store.root}/a/c/0", f"{store.root}/a/c")
 
 
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_folder_that_others_fill_while_it_is_deleted(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """What is stored meanwhile goes too; who never stops storing is not waited for forever."""
+    store.set("a/0", b"1")
+    rmdir, filled = os.rmdir, 0
+
+    def fill_first(path: str, **options: Any) -> None:
+        nonlocal filled
+        if path.endswith("a") and filled < times:
+            filled += 1
+            store.set("a/1", b"2")
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", fill_first)
+    if times == 1:
+        store.delete_prefix("a/")
+        assert store.list_dir("") == []
+    else:
+        with pytest.raises(OSError, match="not empty"):
+            store.delete_prefix("a/")
+        assert filled < times
+
+
 def test_durable_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A durable write syncs the file, the folder that names it, and every folder that was made for it."""
     synced: list[str] = []

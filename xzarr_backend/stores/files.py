@@ -363,6 +363,7 @@ def remove_tree(path: str) -> None:
         return
     import shutil  # late: it loads every compression module of the standard library
 
+    filled = 0
     while os.path.isdir(path):
         try:
             if sys.version_info >= (3, 12):
@@ -371,6 +372,10 @@ def remove_tree(path: str) -> None:
                 shutil.rmtree(path, onerror=lambda call, path, failed: _raise_whole(call, path, failed[1]))
         except FileNotFoundError:
             pass  # somebody else removes it too
+        except OSError as error:
+            filled += 1
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or filled == TRIES:
+                raise  # else somebody else stored something in it meanwhile
 
 
 def _raise_whole(call: object, path: str, error: BaseException) -> None:

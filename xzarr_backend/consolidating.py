@@ -6,7 +6,7 @@ a member is what its own documents say. Sources: zarr-python's `.zmetadata` (v2)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -178,19 +178,39 @@ def update_member(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -
         relative = path[len(top) :].lstrip("/")
         zmetadata = key.endswith(".zmetadata")
         if zmetadata or INLINE.encode() in bytes(raw):
-            with own_lock(store, key):
-                edits = {relative: partial(_edit, zmetadata, relative, _stored(store, path, spec))}
-                change_locked(store, key, {}, partial(edit_zmetadata if zmetadata else edit_inline, edits=edits))
+            with_member = partial(_with_member, zmetadata)
+            change_document(store, key, {}, partial(_told, store, path, spec, relative, with_member))
 
 
-def _stored(store: Store, path: str, spec: ArraySpec | GroupSpec | None) -> ArraySpec | GroupSpec | None:
-    """Return ``spec`` as the node's own documents say it now: others may have changed them since."""
-    if spec is None:
-        return None
+def _told(
+    store: Store,
+    path: str,
+    spec: ArraySpec | GroupSpec | None,
+    relative: str,
+    with_member: Callable[..., dict[str, JSON]],
+    document: dict[str, JSON],
+) -> dict[str, JSON]:
+    """Return ``document`` with what is stored of the node now: others may have changed, deleted or made it since."""
+    without = with_member(document, relative, None)
     try:
-        return find_node(store, path, consolidated=False).spec
-    except (NodeNotFoundError, MetadataError, UnsupportedError):  # only the consolidated metadata know it
-        return spec
+        found = find_node(store, path, consolidated=False)
+    except NodeNotFoundError:  # whoever deleted it has told so already, or only the consolidated metadata know it
+        return document if without == document else with_member(document, relative, spec)
+    except (MetadataError, UnsupportedError):
+        return with_member(document, relative, spec)
+    if spec is not None:
+        return with_member(document, relative, found.spec)
+    for member in [Member(relative, found.spec), *_walk(store, path, f"{relative}/", found, [])]:
+        without = with_member(without, member.path, member.spec)
+    return without
+
+
+def _with_member(
+    zmetadata: bool, document: Mapping[str, JSON], member: str, spec: ArraySpec | GroupSpec | None
+) -> dict[str, JSON]:
+    """Return consolidated metadata that say ``spec`` of a ``member`` (None: it is gone, with all below it)."""
+    edits = {member: partial(_edit, zmetadata, member, spec)}
+    return edit_zmetadata(document, edits) if zmetadata else edit_inline(document, edits)
 
 
 def _edit(zmetadata: bool, member: str, spec: ArraySpec | GroupSpec | None, listed: Documents) -> Documents | None:

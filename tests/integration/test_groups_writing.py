@@ -303,3 +303,53 @@ def test_a_full_disk(zarr_format: int) -> None:
         assert key in str(caught.value)
         assert "as it was" in caught.value.hint
         assert store.inner == before
+
+
+class Meanwhile(MemoryStore):
+    """Does something, once, after a request: what another program does at that moment."""
+
+    request, then = ("", ""), staticmethod(lambda: None)
+
+    def after(self, request: tuple[str, str]) -> None:
+        """Do it now, if it is after ``request``."""
+        if request == self.request:
+            self.request = ("", "")
+            self.then()
+
+    def set(self, key: str, value: Any) -> None:
+        """Store, then do it."""
+        super().set(key, value)
+        self.after(("set", key))
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete, then do it."""
+        super().delete_prefix(prefix)
+        self.after(("delete_prefix", prefix))
+
+
+@FORMATS
+def test_what_others_create_while_it_is_deleted_stays_listed(zarr_format: int) -> None:
+    """Consolidated metadata list a group, and its members, that were made anew before the deletion was told."""
+    store = Meanwhile()
+    group = xz.create_group(store, zarr_format=zarr_format)
+    group.create_array("a/b", data=[1, 2])
+    group.create_array("a/old", data=[1, 2])
+    group.consolidate()
+    store.request = ("delete_prefix", "a/")
+    store.then = lambda: xz.open_group(store, mode="r+").create_array("a/b", data=[1, 2, 3])
+    del group["a"]
+    assert kinds(xz.open(store, consolidated=True)) == {"a": "group", "a/b": "array"}
+    assert xz.open(store, consolidated=True)["a/b"].shape == (3,)
+
+
+@FORMATS
+def test_what_others_delete_while_it_changes_is_not_listed_again(zarr_format: int) -> None:
+    """Attributes of an array that is deleted before they are told do not bring it back into consolidated metadata."""
+    store = Meanwhile()
+    group = xz.create_group(store, zarr_format=zarr_format)
+    array = group.create_array("a", data=[1, 2])
+    group.consolidate()
+    store.request = ("set", "a/zarr.json" if zarr_format == 3 else "a/.zattrs")
+    store.then = lambda: xz.open_group(store, mode="r+").__delitem__("a")
+    array.attrs["x"] = 1
+    assert kinds(xz.open(store, consolidated=True)) == kinds(xz.open(store, consolidated=False)) == {}

@@ -23,7 +23,7 @@ from xzarr_backend.options import Options
 from xzarr_backend.pending import load_record, record_key
 from xzarr_backend.stores import MemoryStore, Store, exchange
 from xzarr_backend.stores.base import Buffer
-from xzarr_backend.stores.files import host_mark
+from xzarr_backend.stores.files import host_mark, remove_tree
 from xzarr_backend.stores.local import LocalStore
 from xzarr_backend.transactions import Append, Replacement, can_stage, recover, replaced_node
 
@@ -606,3 +606,22 @@ def test_temporary_files_are_swept_by_the_next_writer(local: LocalStore) -> None
     recover(local, "")
     assert not dead.exists()
     assert alive.exists()
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_what_others_delete_before_it_is_exchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_step: bool
+) -> None:
+    """A node that is deleted at the moment at which it is to be replaced: the new one is there, and nothing else."""
+    exchange_names = exchange._exchange_names
+
+    def deleted_first(staged: str, target: str) -> bool:
+        remove_tree(target)
+        return in_one_step and exchange_names(staged, target)
+
+    monkeypatch.setattr(exchange, "_exchange_names", deleted_first)
+    group = xz.create_group(tmp_path)
+    group.create_array("a", data=[1, 2])
+    group.create_array("a", data=[3], overwrite=True)
+    np.testing.assert_array_equal(group["a"][...], [3])
+    assert sorted(os.listdir(tmp_path)) == ["a", "zarr.json"]

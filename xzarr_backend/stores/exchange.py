@@ -155,7 +155,14 @@ def _swap(staged: str, target: str) -> str | None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-    return staged if _exchange_names(staged, target) else _rename_twice(staged, target)
+    try:
+        return staged if _exchange_names(staged, target) else _rename_twice(staged, target)
+    except FileNotFoundError:
+        if os.path.lexists(target) or not os.path.lexists(staged):
+            raise
+    os.rename(staged, target)  # others have deleted what bore the name meanwhile
+    unlink(_record_path(target))
+    return None
 
 
 def _exchange_names(first: str, second: str) -> bool:

@@ -324,3 +324,11 @@ def test_mappings_that_zarr_python_has_filled() -> None:
     assert list(xz.open_array(zarr.storage.MemoryStore(filled))[:]) == [0, 1, 2]
     with pytest.raises(XzarrError, match="from keys to bytes"):
         xz.open({"zarr.json": "text"})
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800"])
+def test_texts_that_are_no_path(path: str) -> None:
+    """What the system cannot look for is our error, whatever is asked of it, not one of text encodings."""
+    for use in (xz.open, xz.create_group, xz.verify, xz.doctor, xz.consolidate_metadata):
+        with pytest.raises(xz.XzarrError, match="is no path"):
+            use(path)

@@ -91,7 +91,9 @@ def open_path(url: str, read_only: bool, options: dict[str, Any]) -> Store:
     path = os.path.expanduser(path)
     try:
         kind = os.stat(path).st_mode
-    except (OSError, ValueError):  # nothing there, or nothing that could be there
+    except ValueError as error:  # NUL, or half of a character
+        raise XzarrError(f"{path!r:.80} is no path: {error}") from None
+    except OSError:  # nothing there
         kind = 0
     if S_ISREG(kind):
         if not path.lower().endswith(".zip") and not _is_zip(path):

@@ -273,8 +273,8 @@ def _checked_shape(array: Array, shape: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _checked_axis(array: Array, values: Any, axis: int) -> int:
-    if not -array.ndim <= axis < array.ndim:
-        raise RegionError(f"the array has {array.ndim} dimension(s), axis {axis} is none of them", where=array.where)
+    if not hasattr(axis, "__index__") or not -array.ndim <= axis < array.ndim:
+        raise RegionError(f"the array has {array.ndim} dimension(s), axis {axis!r} is none of them", where=array.where)
     axis %= array.ndim
     others = [at for at in range(array.ndim) if at != axis]
     if values.ndim != array.ndim or any(values.shape[at] != array.shape[at] for at in others):

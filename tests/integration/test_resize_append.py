@@ -554,3 +554,13 @@ def test_values_outside_the_array() -> None:
         with pytest.raises(xz.SelectionError):
             array[key] = value
     assert array.nchunks_stored() == 0
+
+
+def test_appends_along_what_is_no_axis() -> None:
+    """An axis that is no number is refused as one that the array does not have, and changes nothing."""
+    array = xz.create_array({}, data=np.arange(4))
+    for axis in ("x", slice(1), 0.0, [0], 1):
+        with pytest.raises(xz.RegionError, match=r"(?s)axis .* is none of them.*  at "):
+            array.append([1], axis=axis)  # type: ignore[arg-type]
+    assert array.append([4], axis=np.int8(-1)) == (5,)  # type: ignore[arg-type]
+    assert array[...].tolist() == [0, 1, 2, 3, 4]

@@ -58,7 +58,7 @@ class Selection(NamedTuple):
         """Return ``values``, which broadcast to `result_shape`, in the planned shape: the inverse of `finish`."""
         if values.shape != self.result_shape:
             while values.ndim > len(self.result_shape) and len(values) == 1:
-                values = values[0]  # as NumPy does when it assigns
+                values = values[0, ...]  # as NumPy does when it assigns; an array still, of objects too
             try:
                 values = np.broadcast_to(values, self.result_shape)
             except ValueError as error:

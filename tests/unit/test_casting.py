@@ -184,3 +184,10 @@ def test_bytes_of_numpy_are_bytes() -> None:
     array = xz.create_array({}, shape=(2,), dtype=bytes)
     array[0] = np.array([b"ab", b"c"])[0]
     assert array[:].tolist() == [b"ab", b""]
+
+
+def test_one_text_in_an_array_is_assigned_to_one_element() -> None:
+    """Leading dimensions of length 1 fall away for texts too, as NumPy does it."""
+    array = xz.create_array({}, data=np.array(["a", "b", "c"], object), chunks=(2,))
+    array[1] = np.array([["x"]])
+    assert array[...].tolist() == ["a", "x", "c"]

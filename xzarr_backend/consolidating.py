@@ -200,7 +200,7 @@ def _told(
         return with_member(document, relative, spec)
     if spec is not None:
         return with_member(document, relative, found.spec)
-    for member in [Member(relative, found.spec), *_walk(store, path, f"{relative}/", found, [])]:
+    for member in [Member(relative, found.spec), *_walk(store, path, prefix_of(relative), found, [])]:
         without = with_member(without, member.path, member.spec)
     return without
 

@@ -7,7 +7,6 @@ an array tells of is cleared before the array has another shape.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from .fetching import get_document
 from .formats.documents import parse_json
 from .paths import groups_above, prefix_of
 from .spec import JSON
+from .stored_documents import store_document
 from .stores.base import Store
 from .stores.files import ThreadLock, thread_lock
 from .stores.local import LocalStore
@@ -39,8 +39,12 @@ def cut_key(path: str) -> str:
 
 
 def note_cut(store: Store, path: str, fields: Fields) -> None:
-    """Note that the array at ``path``, of ``fields`` before, is about to be smaller."""
-    store.set(cut_key(path), json.dumps(fields).encode())
+    """Note that the array at ``path``, of ``fields`` before, gets smaller; raise `XzarrError` where that fails."""
+    try:
+        store_document(store, cut_key(path), fields)
+    except BaseException:
+        _remove_folder_of_cut(store, path)
+        raise
 
 
 def noted_cut(store: Store, path: str) -> Fields | None:
@@ -53,6 +57,10 @@ def noted_cut(store: Store, path: str) -> Fields | None:
 def forget_cut(store: Store, path: str) -> None:
     """Remove the note: nothing is stored of what was cut off."""
     store.delete(cut_key(path))
+    _remove_folder_of_cut(store, path)
+
+
+def _remove_folder_of_cut(store: Store, path: str) -> None:
     if isinstance(store, LocalStore):
         store.remove_empty(cut_key(path).removesuffix("cut.json"))
 

@@ -243,6 +243,21 @@ def test_the_shape_grows_last() -> None:
     assert array.shape == (5,), "other objects learn of it when they open the array again"
 
 
+def test_a_shrink_that_finds_no_space_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note of what is about to be cut off is stored first; where that fails, nothing is left of it."""
+    array = xz.create_array(tmp_path / "a.zarr", data=np.arange(5), chunks=2)
+
+    def full(store: LocalStore, key: str, value: Any) -> None:
+        (tmp_path / "a.zarr" / key).parent.mkdir(exist_ok=True)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LocalStore, "set", full)
+    with pytest.raises(xz.XzarrError, match=r"cut\.json' could not be stored: No space left"):
+        array.resize(3)
+    assert sorted(path.name for path in (tmp_path / "a.zarr").iterdir()) == ["c", "zarr.json"]
+    np.testing.assert_array_equal(xz.open(tmp_path / "a.zarr")[...], np.arange(5))
+
+
 def test_an_append_through_a_stale_object_is_refused() -> None:
     """Appending where another writer changed the shape meanwhile would lose data: it raises, and loses nothing."""
     store = MemoryStore()

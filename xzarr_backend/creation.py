@@ -61,7 +61,7 @@ def create_array(
     overwrite: bool = False,
     storage_options: dict[str, Any] | None = None,
 ) -> Array:
-    """Create an array and return it, open for writing.
+    """Create an array, and missing groups above it, and return it, open for writing.
 
     Give ``shape`` and ``dtype``, or ``data`` (anything that NumPy takes), which is written. ``chunks``: lengths per
     dimension, in their order or by their names, or "auto"; where ``shards`` are given, the lengths of the inner chunks.
@@ -69,9 +69,8 @@ def create_array(
     ``filters`` too, where "auto" is what the data type needs, like None. ``fill_value`` None: the data type's zero in
     v3, null in v2. ``durable``: writes through the returned array return when they are on the disk. ``zarr_format``: by
     default that of the groups above, else 3. ``profile``: the readers to write for ("exzarr", "portable",
-    "zarr-python-2"): without groups above the format is v2, what was left open is chosen for them, data types that they
-    lack become numbers with an attribute ``dtype_semantic``, and what they would read wrongly is refused. Groups above
-    ``path`` that are missing are created.
+    "zarr-python-2"): without groups above the format is v2, what is open is chosen for them, data types that they lack
+    become numbers with an attribute ``dtype_semantic``, what they would read wrongly is refused.
     Raises `NodeExistsError` where something is stored and ``overwrite`` is not set, `MetadataError` or
     `UnsupportedError` for what the format cannot hold, `RegionError` for data that do not fit the data type; nothing is
     stored then. In a folder what is there is replaced when all data are stored.

@@ -68,8 +68,8 @@ class ShardChanged(Exception):
 
 def fetch_whole(source: Source, layout: Layout, shards: Sequence[Shard], lend: Lend) -> list[Shard]:
     """Return ``shards``; those of which most is needed, and which exist, with their data, in memory that is lent."""
-    found = list(shards)
-    wanted = [at for at, shard in enumerate(shards) if shard.blob.data is None and shard.cut.share >= WHOLE_SHARE]
+    found, least = list(shards), 0 if source.store.whole_objects else WHOLE_SHARE
+    wanted = [at for at, shard in enumerate(shards) if shard.blob.data is None and shard.cut.share >= least]
     if not wanted:
         return found
     if source.store.concurrent:
@@ -94,7 +94,7 @@ def _fetch_one(source: Source, layout: Layout, blob: Blob, lend: Lend) -> Any:
         if wanted is not None:
             return _get_ranges(source, blob.key, [wanted], blob.stamp)[1][0]
         nested = layout.shards is not None and layout.shards.inner.shards is not None
-        buffer = None if nested else lend(expected_nbytes(layout))
+        buffer = None if nested or source.store.whole_objects else lend(expected_nbytes(layout))
         return source.store.get(blob.key, None, buffer)
     except ShardChanged:
         raise

@@ -66,6 +66,29 @@ def test_shards_that_another_writer_replaced(codec: str, change: Callable[[Store
 
 
 @pytest.mark.parametrize("codec", CODECS)
+def test_a_shard_in_a_mapping_that_is_replaced_with_every_look(codec: str) -> None:
+    """What is read of a shard in a plain mapping is read of one value: index and inner chunks go together."""
+    versions = [dict(made(codec).inner) for _ in range(2)]
+    xz.open_array(versions[1], mode="r+")[...] = np.arange(LENGTH)
+
+    class Changing(dict[str, Any]):
+        looks = 0
+
+        def __getitem__(self, key: str) -> Any:
+            if key != "c/0":
+                return super().__getitem__(key)
+            self.looks += 1
+            return versions[self.looks % 2][key]
+
+    store = Changing(versions[0])
+    array = xz.open_array(store)
+    for _ in range(2):
+        assert array[36:44].tolist() in ([-1] * 4 + [40, 41, 42, 43], list(range(36, 44)))
+        assert array[41] == 41
+    assert store.looks == 4
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_missing_inner_chunks_that_another_writer_stored(codec: str) -> None:
     """That an inner chunk is missing is asked again, too."""
     store = made(codec)

@@ -44,6 +44,7 @@ class Store(ABC):
     supports_consolidated_metadata = True
     transactional = False  # whether what is written shows when all is committed: chunks outside a shape are refused
     frozen = False  # whether no object ever changes
+    whole_objects = False  # whether a range of an object costs what all of it does
 
     @abstractmethod
     def get(self, key: str, byte_range: ByteRange | None = None, scratch: memoryview | None = None) -> Buffer | None:

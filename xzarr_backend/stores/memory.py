@@ -25,6 +25,7 @@ class MappingStore(Store):
     """
 
     shared_between_processes = False
+    whole_objects = True  # nothing tells the version of a value: what is read of it is read of one and the same
 
     def __init__(self, inner: Mapping[str, Any], *, read_only: bool = False) -> None:
         self.inner = inner
@@ -162,6 +163,8 @@ class MemoryStore(MappingStore):
     Unpickled in the same process it is the same place; in another process it is a copy of what it held when it was
     pickled, which is why ``shared_between_processes`` is False.
     """
+
+    whole_objects = False
 
     def __init__(self, objects: Mapping[str, Buffer] | None = None, *, read_only: bool = False) -> None:
         copied = _Objects((key, _stamped(value)) for key, value in (objects or {}).items())

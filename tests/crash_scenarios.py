@@ -16,7 +16,7 @@ import numpy as np
 
 import xzarr_backend as xz
 from xzarr_backend.array import Array
-from xzarr_backend.changing import resized_spec
+from xzarr_backend.clearing import resized_spec
 from xzarr_backend.errors import NodeNotFoundError
 from xzarr_backend.options import Options
 from xzarr_backend.stores import open_store

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from .array import Array
-from .changing import clear_beyond, resized_spec
+from .clearing import clear_beyond, resized_spec
 from .errors import NodeNotFoundError, RegionError, XzarrError
 from .formats.consolidated import Documents, Edit, edit_inline, edit_zmetadata
 from .formats.documents import parse_json

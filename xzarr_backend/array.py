@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from .attributes import Attributes
 from .casting import cast
-from .changing import append, check_writable, resize
+from .changing import check_writable
 from .chunk_grids import ChunkGrid
 from .codec_objects import report_codecs
 from .compiled import Compiled
@@ -28,6 +28,7 @@ from .indexer import Indexer
 from .layout import Layout
 from .options import Options
 from .reading import read
+from .resizing import append, resize
 from .selection import Selection, check_fields, parse_basic, split_fields
 from .spec import JSON, ArraySpec
 from .stored import stored_chunks

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from .appending import change_of, finish, forget, remove_folder, undo
 from .array import Array
-from .changing import check_unchanged, clear_beyond, store_shape
+from .clearing import clear_beyond
 from .errors import RegionError
 from .journal import has_journal
 from .nodes import place_of
 from .paths import prefix_of
 from .pending import STORED, WRITING, Record, load_record, record_key, turn_of
 from .placing import spare_strangers
+from .resizing import check_unchanged, store_shape
 from .spec import JSON, ArraySpec
 from .stored_documents import store_document, store_new_document
 from .stores.base import Store

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .changing import check_unchanged
 from .consolidating import change_document, consolidate, update_member
 from .paths import prefix_of
+from .resizing import check_unchanged
 from .spec import ArraySpec, GroupSpec
 from .stores.base import Store
 from .transactions import Append, AppendInMemory

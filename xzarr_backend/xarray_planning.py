@@ -17,7 +17,7 @@ import xarray as xr
 from xarray import conventions
 
 from .array import Array
-from .changing import resized_spec
+from .clearing import resized_spec
 from .errors import ArgumentError, MetadataError, RegionError, XzarrError
 from .options import Options
 from .parallel_writing import ArrayWrite

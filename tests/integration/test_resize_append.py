@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from stores_fakes import CountingStore, FailingStore, without_file_locks
 
 import xzarr_backend as xz
-from xzarr_backend import changing, compiled
+from xzarr_backend import clearing, compiled
 from xzarr_backend.stores import MemoryStore
 from xzarr_backend.stores.local import LocalStore
 
@@ -113,8 +113,8 @@ def test_any_sequence_of_changes(layout: str, few: bool, monkeypatch: pytest.Mon
     from hypothesis.stateful import run_state_machine_as_test
 
     if not few:
-        monkeypatch.setattr(changing, "FEW", 0)
-        monkeypatch.setattr(changing, "LOOKED_FOR", 0)
+        monkeypatch.setattr(clearing, "FEW", 0)
+        monkeypatch.setattr(clearing, "LOOKED_FOR", 0)
     machine = type(f"Changes of {layout}", (Changes,), {"layout": layout})
     run_state_machine_as_test(machine, settings=settings(stateful_step_count=12))
 
@@ -159,7 +159,7 @@ def test_a_cut_through_millions_of_chunks_looks_at_what_is_stored() -> None:
 
 def test_a_cut_in_a_store_that_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be listed is looked for in every chunk."""
-    monkeypatch.setattr(changing, "LOOKED_FOR", 100)
+    monkeypatch.setattr(clearing, "LOOKED_FOR", 100)
     refusal = xz.UnsupportedError("the store cannot be listed")
     store = FailingStore(MemoryStore(), lambda operation, key: refusal if operation in ("list_dir", "walk") else None)
     array = xz.create_array(store, data=np.ones((2000, 8), "u1"), chunks=(1, 8))

@@ -16,7 +16,7 @@ import pytest
 import xzarr_backend as xz
 from tests.stores_fakes import FailingStore, ForwardingStore, InterruptedStore
 from xzarr_backend.array import Array
-from xzarr_backend.changing import resized_spec
+from xzarr_backend.clearing import resized_spec
 from xzarr_backend.errors import MetadataError, NodeNotFoundError, ReadOnlyError, RegionError
 from xzarr_backend.journal import Journal, has_journal
 from xzarr_backend.options import Options

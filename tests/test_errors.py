@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import pytest
@@ -122,3 +123,23 @@ def test_selections_that_do_not_fit_name_the_array(way: str) -> None:
         else:
             (array if way == "brackets" else getattr(array, way))[9]
     assert "deep/inside" in caught.value.where
+
+
+def test_what_strangers_wrote_does_not_fill_the_screen() -> None:
+    """A name of megabytes in a document is quoted in part; the place and the hint stay readable."""
+    document = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [4],
+        "data_type": "int8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4]}},
+        "chunk_key_encoding": {"name": "x" * 10**6},
+        "fill_value": 0,
+        "codecs": [{"name": "y" * 10**6}],
+    }
+    with pytest.raises(xz.XzarrError) as caught:
+        xz.open({"zarr.json": json.dumps(document).encode()})[...]
+    assert len(str(caught.value)) < 4 * errors.LONGEST
+    assert "xxx" in str(caught.value)
+    assert caught.value.where in str(caught.value)
+    assert len(str(errors.XzarrError("a" * 10**6, where="b" * 10**6, hint="c" * 10**6))) < 4 * errors.LONGEST

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+LONGEST = 10_000  # characters of each part of a message: documents, and what is quoted of them, come from strangers
+
 
 class XzarrError(Exception):
     """Base of all errors of this package.
@@ -22,11 +24,11 @@ class XzarrError(Exception):
         self.what, self.where, self.hint = what, where, hint
 
     def __str__(self) -> str:
-        lines = [self.what]
+        lines = [_cut(self.what)]
         if self.where:
-            lines.append(f"  at {self.where}")
+            lines.append(f"  at {_cut(self.where)}")
         if self.hint:
-            lines.append(f"  {self.hint}")
+            lines.append(f"  {_cut(self.hint)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> Any:
@@ -43,6 +45,12 @@ class XzarrError(Exception):
         if not self.where.startswith(where):
             self.where = f"{where}, {self.where}" if self.where else where
         return self
+
+
+def _cut(text: str) -> str:
+    """Return ``text``, or where it is too long to be read its begin and its end."""
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} [...] {text[-half:]}"
 
 
 def _rebuild(cls: type[XzarrError], fields: dict[str, Any]) -> XzarrError:

@@ -75,7 +75,7 @@ def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
     document is locked: of two that append at the same time, the second finds another shape before it writes anything.
     """
     check_writable(array)
-    values = np.asarray(values)
+    values = _as_array(array, values)
     with _lock_of_shape(array), not_too_deep(array.where):
         lock = own_lock(array.store, _document_key(array))
         with lock:
@@ -85,6 +85,13 @@ def append(array: Array, values: Any, axis: int = 0) -> tuple[int, ...]:
             spec = _append(array, values, axis, held=False)
     update_member(array.store, array.path, spec)
     return spec.shape
+
+
+def _as_array(array: Array, values: Any) -> Any:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise RegionError(f"the values make no array: {error}", where=array.where) from error
 
 
 def _lock_of_shape(array: Array) -> AbstractContextManager[object]:

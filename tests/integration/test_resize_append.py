@@ -243,6 +243,16 @@ def test_the_shape_grows_last() -> None:
     assert array.shape == (5,), "other objects learn of it when they open the array again"
 
 
+def test_values_that_make_no_array_are_refused() -> None:
+    """Ragged values are a `RegionError` that names the array, as in an assignment."""
+    store = MemoryStore()
+    array = xz.create_array(store, data=np.arange(5), chunks=2)
+    with pytest.raises(xz.RegionError, match="the values make no array") as caught:
+        array.append([1, [2, 3]])
+    assert caught.value.where == array.where
+    assert array.shape == (5,)
+
+
 def test_a_shrink_that_finds_no_space_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The note of what is about to be cut off is stored first; where that fails, nothing is left of it."""
     array = xz.create_array(tmp_path / "a.zarr", data=np.arange(5), chunks=2)

@@ -6,15 +6,16 @@ created with all its parents, and never over something that is there.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import xarray as xr
 from xarray import conventions
 
 from .array import Array
-from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError
-from .fetching import get_documents
+from .errors import MemberNotFoundError, MetadataError, NodeExistsError, NodeNotFoundError, UnsupportedError
+from .fetching import get_documents, list_names
 from .formats.documents import NODES, parse_json
 from .group import Group
 from .nodes import GROUP, place_of
@@ -147,14 +148,21 @@ def refuse_existing(store: Store, path: str) -> None:
         )
 
 
-def refuse_other_kinds(store: Store, groups: Sequence[str], arrays: Sequence[str]) -> None:
+def refuse_other_kinds(store: Store, top: str, groups: Iterable[str], arrays: Iterable[str]) -> None:
     """Raise `NodeExistsError` where an array is stored at a path of ``groups``, or a group at one of ``arrays``.
 
     The document of a node would take the place of the other one's, whose members or chunks nobody would find any more.
+    All lie below ``top``, which is listed first: mostly nothing is there.
     """
-    paths = [*groups, *arrays]
-    found = iter(get_documents(store, [join(path, name) for path in paths for name in NODES]))
-    for path, kind in zip(paths, ["group"] * len(groups) + ["array"] * len(arrays), strict=True):
+    new = dict.fromkeys(groups, "group") | dict.fromkeys(arrays, "array")
+    if not new:
+        return
+    prefix = prefix_of(top)
+    with suppress(UnsupportedError):  # where nothing can be listed, all are asked for
+        names = {name.removesuffix("/") for name in list_names(store, prefix)}
+        new = {path: kind for path, kind in new.items() if path.removeprefix(prefix).partition("/")[0] in names}
+    found = iter(get_documents(store, [join(path, name) for path in new for name in NODES]))
+    for path, kind in new.items():
         v3, array, group = (next(found) for _ in NODES)
         stored = {"array": array is not None, "group": group is not None}
         if v3 is not None:

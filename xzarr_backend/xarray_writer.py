@@ -119,9 +119,9 @@ def _plan(opened: Store, nodes: list[Node], call: Call) -> list[GroupPlan]:
 
 
 def _refuse_other_kinds(opened: Store, plans: list[GroupPlan], path: str) -> None:
-    groups = [join(path, plan.below) for plan in plans if plan.target.group is None]
+    groups = [join(path, plan.below) for plan in plans if plan.below and plan.target.group is None]
     arrays = [join(path, plan.below, new.name) for plan in plans for new in plan.new]
-    refuse_other_kinds(opened, groups, arrays)
+    refuse_other_kinds(opened, path, groups, arrays)
 
 
 def _root_target(opened: Store, call: Call) -> Target:

@@ -11,7 +11,6 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,6 @@ PREFILLED_NBYTES = 32 * 2**20  # above this size fresh memory comes zeroed from 
 LONGEST_ROW = 256  # bytes: NumPy copies longer rows just as fast element by element
 SCRATCH_NBYTES = 32 * 2**20  # the most that a thread keeps between reads, for each of its two buffers
 REUSED_NBYTES = 16 * 2**20  # the largest block that is not given back to the system as soon as it is free
-
-
-@cache
-def reuse_freed_memory() -> None:
-    """Let the C library keep blocks of up to ``REUSED_NBYTES`` that are freed, and not more than twice that in all.
-
-    glibc gives every block of more than 128 KiB back to the system at once, and takes it again page by page; the limit
-    grows to the largest block that was ever freed. So one is taken, not touched, and freed. Where the limit was set by
-    the user (``MALLOC_TRIM_THRESHOLD_``), as dask's nannies do, it stays. Rows ``xr_dask_mean`` and ``write_zlib2``.
-    """
-    np.empty(REUSED_NBYTES, np.uint8)
 
 
 def aligned(nbytes: int, *, zeros: bool = False, huge: bool = False) -> Bytes1D:
@@ -84,10 +72,25 @@ class _Buffers(threading.local):
     """Memory that a thread reuses from chunk to chunk and from read to read."""
 
     def __init__(self) -> None:
+        for _ in range(2):  # the first one only raises the limit
+            np.empty(REUSED_NBYTES, np.uint8)
         self.decoded = self.encoded = np.empty(0, np.uint8)
 
 
 _buffers = _Buffers()
+
+
+def reuse_freed_memory() -> None:
+    """Let the C library keep blocks of up to ``REUSED_NBYTES`` that this thread frees, and take them in huge pages.
+
+    glibc gives every block of more than 128 KiB back to the system at once, and takes it again page by page; the limit
+    grows to the largest block that was ever freed. So one is taken, not touched, and freed: not more than twice that is
+    kept in all. Where the limit was set by the user (``MALLOC_TRIM_THRESHOLD_``), as dask's nannies do, it stays. Rows
+    ``xr_dask_mean`` and ``write_zlib2``.
+    NumPy asks for huge pages for a block of this size. One that is kept is what others are cut out of next, those of
+    the codec libraries too; faulting in small pages was a tenth of a first read (row ``small_shard``).
+    """
+    _ = _buffers.decoded  # made once in each thread
 
 
 def _scratch(nbytes: int) -> Bytes1D:

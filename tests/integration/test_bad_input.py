@@ -355,7 +355,7 @@ def limited(seconds: float, nbytes: int) -> Iterator[None]:
     def alarm(*_: object) -> None:
         raise TooLong
 
-    reuse_freed_memory()  # which each process does once
+    reuse_freed_memory()  # which each thread does once
     before = signal.signal(signal.SIGALRM, alarm)
     tracemalloc.start()
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -98,6 +98,42 @@ def test_threads_never_share_what_they_are_lent() -> None:
     assert not wrong
 
 
+ADVISED = """
+import threading, numpy as np
+from xzarr_backend.memory import decoded_buffer
+def flags():
+    place, found = np.empty(2**20, "u1")[2**19 :].ctypes.data, False  # not what was free before it
+    for line in open("/proc/self/smaps"):
+        first = line.split()[0]
+        if line.startswith("VmFlags:"):
+            if found:
+                return line.split()[1:]
+        elif not first.endswith(":"):
+            start, stop = (int(number, 16) for number in first.split("-"))
+            found = start <= place < stop
+def look():
+    before = flags()
+    decoded_buffer(1)
+    print("hg" in before, "hg" in flags())
+look()
+thread = threading.Thread(target=look)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not Path("/sys/kernel/mm/transparent_hugepage").exists(),
+    reason="needs the GNU C library, and a system that has huge pages",
+)
+def test_what_a_thread_takes_comes_in_huge_pages() -> None:
+    """Memory of the C library's heap is asked for in huge pages, in the first thread and in others."""
+    kept = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    environment = {name: value for name, value in os.environ.items() if name not in kept}
+    done = subprocess.run([sys.executable, "-c", ADVISED], env=environment, capture_output=True, text=True, check=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["True", "True"]
+
+
 FAULTS = """
 import resource, sys, numpy as np
 import xzarr_backend as xz
